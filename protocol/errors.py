@@ -1,0 +1,77 @@
+"""The closed catalogue of errors: every `error` answer, on the socket and over HTTP, has one of these codes."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from msgspec import Struct
+
+
+class ErrorCode(StrEnum):
+    """What went wrong; stable, for programs. The `message` beside it is for people and may change."""
+
+    BAD_JSON = "bad_json"
+    BAD_REQUEST = "bad_request"
+    UNKNOWN_TYPE = "unknown_type"
+    UNAUTHENTICATED = "unauthenticated"
+    ALREADY_AUTHENTICATED = "already_authenticated"
+    TOKEN_INVALID = "token_invalid"  # noqa: S105 - a code, not a credential
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a code, not a credential
+    TICKET_INVALID = "ticket_invalid"
+    FORBIDDEN = "forbidden"
+    NOT_MEMBER = "not_member"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    CLIENT_ID_CONFLICT = "client_id_conflict"
+    NO_SUCH_REPLY = "no_such_reply"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    RATE_LIMITED = "rate_limited"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+
+
+class ErrorFacts(Struct, frozen=True):
+    """What follows from a code: may the same request succeed later, which HTTP status it has, what to do next."""
+
+    temporary: bool
+    http_status: int
+    what_to_do: str
+
+
+CATALOGUE: Final[Mapping[ErrorCode, ErrorFacts]] = MappingProxyType(
+    {
+        ErrorCode.BAD_JSON: ErrorFacts(False, 400, "Send one JSON object per text frame, in UTF-8."),
+        ErrorCode.BAD_REQUEST: ErrorFacts(False, 400, "Correct the field that the message names."),
+        ErrorCode.UNKNOWN_TYPE: ErrorFacts(False, 400, "Use a `type` of this protocol version; see /protocol.json."),
+        ErrorCode.UNAUTHENTICATED: ErrorFacts(
+            False, 401, "Send `hello` with a token first, or an Authorization header."
+        ),
+        ErrorCode.ALREADY_AUTHENTICATED: ErrorFacts(False, 409, "One `hello` per connection; `auth.refresh` renews."),
+        ErrorCode.TOKEN_INVALID: ErrorFacts(False, 401, "Get a new token from your app's backend."),
+        ErrorCode.TOKEN_EXPIRED: ErrorFacts(False, 401, "Get a new token from your app's backend, then connect again."),
+        ErrorCode.TICKET_INVALID: ErrorFacts(False, 401, "A ticket works once, for 30 s: get a new one."),
+        ErrorCode.FORBIDDEN: ErrorFacts(False, 403, "This needs an API key, or another user's rights."),
+        ErrorCode.NOT_MEMBER: ErrorFacts(
+            False, 403, "Only members of a match may do this; there may be no such match."
+        ),
+        ErrorCode.NOT_FOUND: ErrorFacts(False, 404, "Check the address and the ids in it."),
+        ErrorCode.METHOD_NOT_ALLOWED: ErrorFacts(False, 405, "Use a method that the Allow header names."),
+        ErrorCode.CLIENT_ID_CONFLICT: ErrorFacts(
+            False, 409, "This client_id was used for another body: take a new one."
+        ),
+        ErrorCode.NO_SUCH_REPLY: ErrorFacts(False, 400, "`reply_to` must be the seq of a message that you can read."),
+        ErrorCode.TOO_LARGE: ErrorFacts(
+            False, 413, "Make it smaller; the limits are in `welcome` and docs/protocol.md."
+        ),
+        ErrorCode.UNSUPPORTED_MEDIA_TYPE: ErrorFacts(False, 415, "Send `Content-Type: application/json`."),
+        ErrorCode.RATE_LIMITED: ErrorFacts(True, 429, "Wait `retry_after_ms`, then send the same request again."),
+        ErrorCode.UNAVAILABLE: ErrorFacts(
+            True, 503, "Wait `retry_after_ms`, then send it again with the same client_id: it is stored once."
+        ),
+        ErrorCode.INTERNAL: ErrorFacts(
+            True, 500, "A fault of the server, logged there. Try again; report it if it stays."
+        ),
+    }
+)

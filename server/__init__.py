@@ -1,0 +1,1 @@
+"""The Duologue server: `python -m server`."""

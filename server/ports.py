@@ -1,0 +1,98 @@
+"""What the server needs of the world, as guarantees. Each port has adapters, and one contract suite that all of them pass."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from protocol.ids import MatchId, Micros, UserId
+from server.core.log import (
+    Append,
+    Appended,
+    Cursors,
+    EntryPage,
+    Mark,
+    Marked,
+    MatchState,
+    MembersSet,
+    Refused,
+    SummaryPage,
+    SyncResult,
+)
+
+
+class StoreUnavailable(Exception):
+    """The store cannot answer now (disk full, closed, away). `maybe_stored`: the write may have happened all the same."""
+
+    def __init__(self, reason: str, *, maybe_stored: bool = False, retry_after_ms: int = 1000) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.maybe_stored = maybe_stored
+        self.retry_after_ms = retry_after_ms
+
+
+class Store(Protocol):
+    """The record: every match's log, members and cursors. What it has answered survives kill -9 and power loss.
+
+    Each match has one log: `seq` gap-free from 1, `created_at` strictly increasing with it, both assigned at commit.
+    Every method is all or nothing per item, may be called concurrently, and raises `StoreUnavailable` and nothing else.
+    A call that was cancelled may have happened. Reads see every write that was answered before they began.
+    """
+
+    @property
+    def epoch(self) -> str:
+        """Opaque; another value means that the history may be another one (a restored backup, a lost tail)."""
+
+    async def append(self, batch: Sequence[Append]) -> Sequence[Appended | Refused]:
+        """Store messages in this order, one commit; answers in the same order.
+
+        Sender must be a member. The same (match, sender, client_id) within 35 days, also inside the batch, returns the
+        first one with `duplicate`, or CONFLICT when body or reply_to differ. `reply_to` must be a message that the sender
+        may read. Moves the sender's own cursors to the new message. A row that cannot be stored refuses only itself.
+        """
+
+    async def set_members(self, match: MatchId, members: tuple[UserId, ...]) -> MembersSet:
+        """Make the match, change its members or (with none) end it; appends one `members` entry when anything changed.
+
+        Those who joined read from that entry on and start with nothing unread; those who left read up to it.
+        The order of `members` and repeated names do not matter; the answer is sorted.
+        """
+
+    async def mark(self, batch: Sequence[Mark]) -> Sequence[Marked | None]:
+        """Move members' cursors: to the maximum, never past the last entry, `delivered` at least `read`.
+
+        None where nothing moved or the user is no member.
+        """
+
+    async def match(self, match: MatchId) -> MatchState | None:
+        """Read a match as the backend sees it; None when there never was one. One that ended has no members."""
+
+    async def members(self, matches: Sequence[MatchId]) -> Sequence[tuple[UserId, ...]]:
+        """Read the present members of each match, sorted; none for a match that does not exist."""
+
+    async def partners(self, user: UserId, among: Sequence[UserId]) -> frozenset[UserId]:
+        """Tell who of `among` shares a present match with `user` (a user with matches is also their own partner)."""
+
+    async def welcome(self, users: Sequence[UserId], limit: int) -> Sequence[SummaryPage]:
+        """Read the newest `limit` matches of each user (the first page of `summaries`), many users at once."""
+
+    async def summaries(self, user: UserId, before: Micros | None, limit: int) -> SummaryPage:
+        """Read one page of the user's present matches whose newest entry is older than `before`, newest first."""
+
+    async def history(
+        self, match: MatchId, viewer: UserId | None, *, before: Micros | None, after: Micros | None, limit: int
+    ) -> EntryPage | Refused:
+        """Read entries: newest first below `before` (or the end), or, with `after`, oldest first above it.
+
+        With both, oldest first between them. `viewer` bounds the page to what that user may see (NOT_MEMBER for one who
+        never was); None, the backend, sees all (NOT_FOUND for no such match). Ends early at PAGE_MAX_BYTES.
+        """
+
+    async def sync(self, user: UserId, cursors: Cursors, *, entries: int, budget_bytes: int) -> SyncResult:
+        """Read what came after each cursor, oldest first, at most `entries` a match and about `budget_bytes` in all.
+
+        `complete` is False where more is left. A cursor whose entry is missing or another one is answered `reset`
+        (with no entries); [0, 0] is the cursor before the first entry that the user may see. A user who was a member
+        once gets what lies before the end and `left`; matches that the user never was in are left out.
+        """
+
+    async def close(self) -> None:
+        """Finish what is under way and give up the store. Later calls raise `StoreUnavailable`."""
