@@ -1,0 +1,42 @@
+"""What every test may ask for, and how hypothesis behaves.
+
+Runs are repeatable: hypothesis derives its examples from the test itself. HYPOTHESIS_PROFILE=explore looks further with
+a new seed each time and prints it; repeat such a run with `--hypothesis-seed`.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.support.private_server import PrivateServer, private_server
+
+# A shared machine stalls now and then: neither an example nor its making is ever timed.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", settings.get_profile("repeatable"), derandomize=False, max_examples=2_000)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "repeatable")
+settings.load_profile(PROFILE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give an exploring run a seed that can be told."""
+    if PROFILE == "explore" and config.getoption("hypothesis_seed") is None:
+        config.option.hypothesis_seed = str(random.getrandbits(32))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Print what a run needs to be repeated."""
+    seed = config.getoption("hypothesis_seed")
+    return f"hypothesis: {PROFILE} profile, seed {'from each test' if seed is None else seed}"
+
+
+@pytest.fixture
+def dev_server(tmp_path: Path) -> Iterator[PrivateServer]:
+    """Run a server in dev mode on a SQLite file of this test's own."""
+    with private_server(tmp_path / "duologue.sqlite3") as server:
+        yield server

@@ -1,0 +1,127 @@
+"""Start a program for a test, wait until it says that it is ready, and leave nothing of it behind.
+
+A program that ends before it is ready, or that is not ready in time, fails the test with what it printed. No polling:
+a thread reads the output, so that a full pipe can never stop the program either.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# Where Debian keeps what is not for everybody's PATH.
+EXTRA_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/postgresql/15/bin")
+READY_WITHIN_S = 30.0
+END_WITHIN_S = 15.0
+
+
+class ProgramError(Exception):
+    """A program is missing, ended early or did not do in time what it was asked for."""
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """Return a loopback port that nothing listened on a moment ago."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def find_program(*names: str) -> str:
+    """Return the path of the first of `names` that is installed; `make setup` installs what the tests need."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *EXTRA_PATH))
+    for name in names:
+        found = shutil.which(name, path=path)
+        if found is not None:
+            return found
+    raise ProgramError(f"{names[0]} is not installed; `make setup` installs what the tests need")
+
+
+@dataclass(slots=True)
+class Program:
+    """A started program and all that it printed so far (standard output and error in one)."""
+
+    process: subprocess.Popen[bytes]
+    ready: str
+    _lines: list[str] = field(default_factory=list)
+    _is_ready_or_ended: threading.Event = field(default_factory=threading.Event)
+    _reader: threading.Thread | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id, for signals and for reading /proc."""
+        return self.process.pid
+
+    def output(self) -> str:
+        """Return what the program printed so far."""
+        return "\n".join(self._lines)
+
+    def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
+        """Wait for the line that contains `ready`."""
+        self._reader = threading.Thread(target=self._read, name=f"output of {self.pid}", daemon=True)
+        self._reader.start()
+        if not self._is_ready_or_ended.wait(within_s):
+            raise ProgramError(f"not ready within {within_s} s; it printed:\n{self.output()}")
+        if not any(self.ready in line for line in self._lines):
+            raise ProgramError(f"ended with {self.process.wait()} before it was ready; it printed:\n{self.output()}")
+
+    def wait_ended(self, within_s: float = END_WITHIN_S) -> int:
+        """Wait for the end and return the exit code, negative for a signal."""
+        try:
+            exit_code = self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            raise ProgramError(f"still running after {within_s} s; it printed:\n{self.output()}") from None
+        if self._reader is not None:
+            self._reader.join(within_s)
+        return exit_code
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask the program to end, also when a test has frozen it, and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.send_signal(signal.SIGCONT)
+        return self.wait_ended()
+
+    def kill(self) -> None:
+        """End the program and all its children at once, as a power cut would; nothing is flushed."""
+        if self.process.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait_ended()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.append(line.decode(errors="replace").rstrip("\n"))
+            if self.ready in self._lines[-1]:
+                self._is_ready_or_ended.set()
+        self._is_ready_or_ended.set()
+
+
+@contextmanager
+def running(argv: Sequence[str], *, ready: str, environment: Mapping[str, str]) -> Iterator[Program]:
+    """Run `argv` from the root of the checkout until the block ends; ready when it prints a line with `ready`."""
+    process = subprocess.Popen(
+        argv,
+        cwd=ROOT,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C is for pytest, which then ends this in order
+    )
+    program = Program(process, ready)
+    try:
+        program.wait_ready()
+        yield program
+        program.stop()
+    finally:
+        program.kill()
+        assert process.stdout is not None
+        process.stdout.close()

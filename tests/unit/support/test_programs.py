@@ -1,0 +1,70 @@
+"""The process helper keeps its word, because every test of a real server stands on it."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.programs import ProgramError, find_program, free_port, running
+
+SAYS_READY = "import signal; print('ready', flush=True); signal.pause()"
+ENDS_EARLY = "print('no such setting'); raise SystemExit(2)"
+IS_GRACEFUL = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('bye')))
+print('ready', flush=True)
+signal.pause()
+"""
+
+
+def python(code: str) -> list[str]:
+    """Return the command line that runs `code`."""
+    return [sys.executable, "-c", code]
+
+
+def test_waits_for_the_ready_line_and_stops_the_program() -> None:
+    """After the block nothing of the program is left."""
+    with running(python(IS_GRACEFUL), ready="ready", environment=os.environ) as program:
+        assert program.process.poll() is None
+    assert program.process.returncode == 0
+    assert program.output() == "ready\nbye"
+
+
+def test_a_program_that_ends_early_fails_with_what_it_printed() -> None:
+    """The reason is in the failure, not in a timeout."""
+    with (
+        pytest.raises(ProgramError, match=r"(?s)ended with 2.*no such setting"),
+        running(python(ENDS_EARLY), ready="ready", environment=os.environ),
+    ):
+        pytest.fail("it was never ready")
+
+
+def test_a_frozen_program_is_ended_too() -> None:
+    """A test that stops a node and fails must not leave it behind."""
+    with running(python(SAYS_READY), ready="ready", environment=os.environ) as program:
+        program.process.send_signal(signal.SIGSTOP)
+        assert program.stop() == -signal.SIGTERM
+
+
+def test_a_failing_block_kills_the_program() -> None:
+    """Whatever the block raises comes out, and the program is gone."""
+    with (
+        pytest.raises(ZeroDivisionError),
+        running(python(SAYS_READY), ready="ready", environment=os.environ) as program,
+    ):
+        raise ZeroDivisionError
+    assert program.process.returncode == -signal.SIGKILL
+
+
+def test_find_program_says_what_to_do() -> None:
+    """A missing program names the command that installs it."""
+    assert subprocess.run([find_program("no-such-shell", "sh"), "-c", ":"], check=True).returncode == 0
+    with pytest.raises(ProgramError, match="make setup"):
+        find_program("no-such-program")
+
+
+def test_free_ports_differ() -> None:
+    """Two servers started together do not meet."""
+    assert len({free_port() for _ in range(20)}) > 1
