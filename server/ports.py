@@ -17,6 +17,7 @@ from server.core.log import (
     SummaryPage,
     SyncResult,
 )
+from server.core.tokens import Claims
 
 
 class StoreUnavailable(Exception):
@@ -96,3 +97,13 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what is under way and give up the store. Later calls raise `StoreUnavailable`."""
+
+
+class Tickets(Protocol):
+    """Hands out tickets that stand for claims once: 256 random bits, dead after 30 s, kept only as a hash."""
+
+    async def issue(self, claims: Claims) -> str:
+        """Return a new ticket for `claims`: 43 characters that need no escaping in a URL."""
+
+    async def redeem(self, ticket: str) -> Claims | None:
+        """Return the claims and end the ticket; None for one that is unknown, used, forgotten or too old."""
