@@ -31,7 +31,7 @@ from protocol.limits import DATA_MAX_BYTES
 _decode_message: Final[Callable[[bytes], ClientMessage]] = msgspec.json.Decoder(ClientMessage).decode
 _encode: Final = msgspec.json.Encoder().encode
 # msgspec ends an error with the path of the field; what stands before it may quote a value (an unknown `type`, an enum).
-_PATH: Final = re.compile(r" - at `(\$[^`]*)`$")
+_PATH: Final = re.compile(r" - at (?:`key` in )?`(\$[^`]*)`$")
 _QUOTED_VALUE: Final = re.compile(r"^Invalid (?:enum )?value")
 _allowed_in_id: Final = re.compile(ID_PATTERN).match
 _allowed_in_text: Final = re.compile(TEXT_PATTERN).match
@@ -136,6 +136,6 @@ def _invalid(payload: bytes, problem: str) -> Malformed:
 def _request_id(payload: bytes) -> RequestId | None:
     try:
         envelope = _decode_envelope(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return None if isinstance(envelope.id, UnsetType) else envelope.id

@@ -1,8 +1,12 @@
-"""The JSON Schema of the protocol, made from the types; served at `/protocol.json` and kept in `docs/protocol.json`."""
+"""The JSON Schema of the protocol, made from the types; served at `/protocol.json` and kept in `docs/protocol.json`.
+
+`python -m protocol > docs/protocol.json` renews the kept copy; a test compares it with the types.
+"""
 
 from typing import Final, get_args
 
 import msgspec
+import orjson
 
 from protocol.close_codes import MEANING, comes_back
 from protocol.errors import CATALOGUE
@@ -25,7 +29,7 @@ def protocol_document() -> JsonObject:
         "fromClient": _one_of(client),
         "fromServer": _one_of(server),
         "entry": _one_of(entries),
-        "errors": {code: msgspec.to_builtins(facts) for code, facts in CATALOGUE.items()},
+        "errors": {code.value: msgspec.to_builtins(facts) for code, facts in CATALOGUE.items()},
         "closeCodes": {
             str(int(code)): {"name": code.name, "meaning": meaning, "comesBack": comes_back(code)}
             for code, meaning in MEANING.items()
@@ -34,9 +38,14 @@ def protocol_document() -> JsonObject:
     }
 
 
+def pretty() -> str:
+    """Return the document as the text of `docs/protocol.json`."""
+    return orjson.dumps(protocol_document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
 def _any_json(_: type) -> JsonObject:
     """`object` (an app's own JSON) and `Raw` (JSON encoded before) may hold anything."""
-    return {}
+    return {"description": "any JSON"}  # msgspec takes an empty schema for none
 
 
 def _one_of(types: tuple[type, ...]) -> JsonObject:
