@@ -67,7 +67,7 @@ types: .venv/.test-ok ## mypy --strict over code and tests
 .PHONY: imports
 imports: .venv/.test-ok ## the layers
 	@echo "== import-linter"
-	@$(PYTHON) -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())'
+	@$(PYTHON) -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())' --no-logo
 
 .PHONY: web
 web: web/node_modules/.ok ## tsc and Biome over the client library and the page
@@ -80,7 +80,7 @@ web: web/node_modules/.ok ## tsc and Biome over the client library and the page
 unit: .venv/.test-ok ## pytest, all of it, with the coverage gates
 	@scripts/need.sh $(DEBIAN_PACKAGES)
 	@echo "== pytest"
-	@rm -f .coverage .coverage.*
+	@rm -rf .coverage
 	@$(PYTHON) -m coverage run -m pytest
 	@$(PYTHON) -m coverage combine --quiet
 	@echo "== coverage: 95 % in all"
@@ -119,7 +119,7 @@ lock: .tools/.ok ## write requirements/*.txt anew from requirements/*.in (UPGRAD
 
 .PHONY: clean
 clean: ## remove what make made here; data/ stays
-	rm -rf .venv .tools .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .tools .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	rm -rf web/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
