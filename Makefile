@@ -131,7 +131,7 @@ clean: ## remove what make made here; data/ stays
 		echo "python3 has no pip here. On Debian: apt-get install python3-pip" >&2; exit 1; }
 	@echo "Setting up: the installer"
 	@rm -rf .tools
-	@python3 -m pip install --quiet --no-warn-script-location --root-user-action=ignore \
+	@python3 -m pip install -qq --no-warn-script-location --root-user-action=ignore \
 		--require-hashes --only-binary :all: --target .tools -r requirements/tools.txt
 	@touch $@
 
