@@ -9,7 +9,8 @@ from msgspec import Meta
 
 ID_MAX_CHARS: Final = 64
 # C0 and C1 control characters, DEL, and the two line separators that break logs and JavaScript source.
-ID_PATTERN: Final = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]+$"
+# The look-ahead is for Python, whose `$` also matches before a line feed at the end.
+ID_PATTERN: Final = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]+$(?!\\n)"
 # JavaScript's largest exact integer; also far beyond any microsecond time or sequence number.
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 
