@@ -1,0 +1,1 @@
+"""Where bytes become messages: the listener, the WebSocket connection and what is handed to the HTTP stack."""

@@ -1,0 +1,165 @@
+"""uvicorn's HTTP protocol with the deadlines and bounds that it lacks.
+
+Guarantees: a request, head and body, is complete within its deadline or the connection ends (stock uvicorn waits for
+ever); head and body are bounded on every request of a connection, a body already by what it announces; ambiguous
+requests (two Hosts, both or two lengths) are refused before the application sees them.
+
+uvicorn's protocol class is not documented API: its version is pinned, and the conformance cases run against it.
+"""
+
+from collections.abc import Callable, Sequence
+
+from typing_extensions import override
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from server.gateway.handshake import refusal
+from server.gateway.limits import SocketLimits
+from server.gateway.wheel import Slot, TimerWheel
+
+HttpFactory = Callable[[TimerWheel, SocketLimits], "DeadlineHTTP"]
+
+
+def http_factory(config: Config, server_state: ServerState, app_state: dict[str, object]) -> HttpFactory:
+    """Make protocols for a loaded uvicorn `config`; `app_state` is what the lifespan of the application yielded."""
+
+    def make(wheel: TimerWheel, limits: SocketLimits) -> DeadlineHTTP:
+        protocol = DeadlineHTTP(config, server_state, app_state)
+        protocol.bound(wheel, limits)
+        return protocol
+
+    return make
+
+
+class DeadlineHTTP(HttpToolsProtocol):
+    """One HTTP connection; a subclass because uvicorn offers no other way in."""
+
+    on_lost: Callable[[], None] | None = None
+
+    def bound(self, wheel: TimerWheel, limits: SocketLimits) -> None:
+        """Set the deadlines and bounds; call before `connection_made`."""
+        self._wheel = wheel
+        self._limits = limits
+        self._timer: Slot | None = None
+        self._is_refused = False
+        self._start()
+
+    def _start(self) -> None:
+        self._is_in_head = True
+        self._fed_bytes = 0
+        self._head_bytes = 0
+        self._body_bytes = 0
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._arm()
+        if self._is_in_head:
+            self._fed_bytes += len(data)
+        super().data_received(data)
+        # A header that has not ended is nowhere but in the parser, so count what goes in too.
+        if self._is_in_head and self._fed_bytes > self._limits.head_max_bytes:
+            self._refuse(431, f"The request head is over {self._limits.head_max_bytes} bytes.")
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._start()
+        self._arm()
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > self._limits.head_max_bytes or len(self.headers) >= self._limits.headers_max:
+            self._refuse(431, "The request head is too large.")
+            return
+        super().on_header(name, value)
+
+    @override
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        if self._is_refused:
+            return
+        problem = _problem(self.headers, self._limits.body_max_bytes)
+        if problem is not None:
+            self._refuse(*problem)
+            return
+        super().on_headers_complete()
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._is_refused:
+            return
+        if self._body_bytes > self._limits.body_max_bytes:
+            self._refuse(413, f"The body is over {self._limits.body_max_bytes} bytes.")
+            return
+        super().on_body(body)
+
+    @override
+    def on_message_complete(self) -> None:
+        if self._is_refused:
+            return
+        self._disarm()
+        self._start()
+        super().on_message_complete()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+        on_lost, self.on_lost = self.on_lost, None
+        if on_lost is not None:
+            on_lost()
+
+    @override
+    def _unsupported_upgrade_warning(self) -> None:
+        """Stay silent: an upgrade after the first request is answered as the plain request that it also is."""
+
+    def expired(self, now: float) -> None:  # noqa: ARG002  # whenever it is, it is too late
+        """End a connection whose request, or reading of its refusal, took too long."""
+        self._timer = None
+        self.transport.abort()
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Answer, half-close, and give the client a moment to read why before the connection is cut."""
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._is_refused = True
+        self._unset_keepalive_if_required()
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn says it is never None, and sets None
+        is_answering = cycle is not None and not cycle.response_complete
+        if not is_answering or (cycle is not None and not cycle.response_started):
+            self.transport.write(refusal(status, text))
+        if cycle is not None and is_answering:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.transport.write_eof()
+        self._disarm()
+        self._timer = self._wheel.arm(self._wheel.now() + self._limits.close_timeout_s, self)
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = self._wheel.arm(self._wheel.now() + self._limits.request_timeout_s, self)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.disarm(self)
+            self._timer = None
+
+
+def _problem(headers: Sequence[tuple[bytes, bytes]], body_max_bytes: int) -> tuple[int, str] | None:
+    """Say what makes a head ambiguous or its body too large (RFC 9112 sections 3.2 and 6.3)."""
+    hosts = [value for name, value in headers if name == b"host"]
+    lengths = [value for name, value in headers if name == b"content-length"]
+    if len(hosts) > 1:
+        return 400, "At most one Host header."
+    if len(lengths) > 1 or (lengths and any(name == b"transfer-encoding" for name, _ in headers)):
+        return 400, "One length, told once."
+    if lengths and (not lengths[0].isdigit() or len(lengths[0]) > 18):
+        return 400, "Content-Length is a number."
+    if lengths and int(lengths[0]) > body_max_bytes:
+        return 413, f"The body is over {body_max_bytes} bytes."
+    return None
