@@ -20,6 +20,29 @@ from server.core.log import (
 from server.core.tokens import Claims
 
 
+class Clock(Protocol):
+    """Time and chance, the only place where they enter."""
+
+    def now(self) -> float:
+        """Seconds of a clock that never steps back; its zero means nothing."""
+
+    def micros(self) -> Micros:
+        """Microseconds since the Unix epoch, as the machine believes; may step back."""
+
+    def random_id(self) -> str:
+        """Return 22 characters that nobody guesses (128 random bits) and that need no escaping in a URL."""
+
+    def random_bytes(self, count: int) -> bytes:
+        """Return bytes that nobody guesses."""
+
+    def jitter(self, most: float) -> float:
+        """Return a number between 0 and `most`, evenly spread, so that many who wait do not come back at once."""
+
+
+class StoreUnusable(Exception):
+    """A store cannot be opened; the text is one line that tells the operator which and why."""
+
+
 class StoreUnavailable(Exception):
     """The store cannot answer now (disk full, closed, away). `maybe_stored`: the write may have happened all the same."""
 
@@ -45,16 +68,18 @@ class Store(Protocol):
     async def append(self, batch: Sequence[Append]) -> Sequence[Appended | Refused]:
         """Store messages in this order, one commit; answers in the same order.
 
-        Sender must be a member. The same (match, sender, client_id) within 35 days, also inside the batch, returns the
-        first one with `duplicate`, or CONFLICT when body or reply_to differ. `reply_to` must be a message that the sender
-        may read. Moves the sender's own cursors to the new message. A row that cannot be stored refuses only itself.
+        The same (match, sender, client_id) within 35 days, also inside the batch, returns the first one with `duplicate`,
+        or CONFLICT when body or reply_to differ. Sender must be a member, but for a duplicate: that is in the log, whoever
+        left since. `reply_to` must be a message that the sender may read. Moves the sender's own cursors to the new
+        message. A row that cannot be stored refuses only itself.
         """
 
-    async def set_members(self, match: MatchId, members: tuple[UserId, ...]) -> MembersSet:
+    async def set_members(self, match: MatchId, members: tuple[UserId, ...]) -> MembersSet | Refused:
         """Make the match, change its members or (with none) end it; appends one `members` entry when anything changed.
 
-        Those who joined read from that entry on and start with nothing unread; those who left read up to it.
-        The order of `members` and repeated names do not matter; the answer is sorted.
+        Those who joined read from that entry on and start with nothing unread, their cursors on it; those who left read
+        up to it. The order of `members` and repeated names do not matter; the answer is sorted. Ending a match that
+        there never was makes none. An id that cannot be stored is refused.
         """
 
     async def mark(self, batch: Sequence[Mark]) -> Sequence[Marked | None]:
@@ -76,7 +101,11 @@ class Store(Protocol):
         """Read the newest `limit` matches of each user (the first page of `summaries`), many users at once."""
 
     async def summaries(self, user: UserId, before: Micros | None, limit: int) -> SummaryPage:
-        """Read one page of the user's present matches whose newest entry is older than `before`, newest first."""
+        """Read one page of the user's present matches whose newest entry is older than `before`, newest first.
+
+        Matches of the same microsecond stay together (by name), so that a page may be longer than `limit`. `last` is
+        the newest entry of any kind.
+        """
 
     async def history(
         self, match: MatchId, viewer: UserId | None, *, before: Micros | None, after: Micros | None, limit: int
@@ -91,8 +120,10 @@ class Store(Protocol):
         """Read what came after each cursor, oldest first, at most `entries` a match and about `budget_bytes` in all.
 
         `complete` is False where more is left. A cursor whose entry is missing or another one is answered `reset`
-        (with no entries); [0, 0] is the cursor before the first entry that the user may see. A user who was a member
-        once gets what lies before the end and `left`; matches that the user never was in are left out.
+        (with no entries), and so is one whose entry the user may not see, as after leaving and coming back; [0, 0] is the
+        cursor before the first entry that the user may see. A user who was a member once gets what lies before the end
+        and `left`, but no receipts; matches that the user never was in are left out. At least one entry comes back when
+        any is left, so that asking again ends.
         """
 
     async def close(self) -> None:

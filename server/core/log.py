@@ -101,4 +101,5 @@ Cursors = dict[MatchId, Cursor]
 NOT_MEMBER: Final = Refused(ErrorCode.NOT_MEMBER, CATALOGUE[ErrorCode.NOT_MEMBER].what_to_do)
 CONFLICT: Final = Refused(ErrorCode.CLIENT_ID_CONFLICT, CATALOGUE[ErrorCode.CLIENT_ID_CONFLICT].what_to_do)
 NO_SUCH_REPLY: Final = Refused(ErrorCode.NO_SUCH_REPLY, CATALOGUE[ErrorCode.NO_SUCH_REPLY].what_to_do)
+UNSTORABLE: Final = Refused(ErrorCode.BAD_REQUEST, "an id or the body cannot be stored")
 NOT_FOUND: Final = Refused(ErrorCode.NOT_FOUND, "there is no such match")
