@@ -135,16 +135,21 @@ clean: ## remove what make made here; data/ stays
 		--require-hashes --only-binary :all: --target .tools -r requirements/tools.txt
 	@touch $@
 
-$(PYTHON): | .tools/.ok
+# Made anew when the machine's Python has gone from under it.
+.venv/.made: $(shell test -x $(PYTHON) || echo FORCE) | .tools/.ok
 	@$(UV) venv --quiet --clear --no-project --python '>=3.11' .venv
+	@touch $@
 
-.venv/.run-ok: requirements/run.txt $(PYTHON) | .tools/.ok
+.PHONY: FORCE
+FORCE:
+
+.venv/.run-ok: requirements/run.txt .venv/.made | .tools/.ok
 	@echo "Setting up: what the server runs on"
 	@$(UV) pip install $(BY_HASH) -r requirements/run.txt
 	@touch $@
 
 # sync, not install: tests see exactly the lock, also after a package has left it.
-.venv/.test-ok: requirements/test.txt $(PYTHON) | .tools/.ok
+.venv/.test-ok: requirements/test.txt .venv/.made | .tools/.ok
 	@echo "Setting up: what the checks run on"
 	@$(UV) pip sync $(BY_HASH) requirements/test.txt
 	@touch $@
