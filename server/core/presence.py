@@ -6,7 +6,7 @@ lower than the time in microseconds. Cost is proportional to watched changes; me
 and the last `REMEMBERED_MAX` that left.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
@@ -16,7 +16,7 @@ from protocol.ids import Micros, UserId
 
 REMEMBERED_MAX: Final = 100_000
 
-Watcher = TypeVar("Watcher", bound=Hashable)
+Watcher = TypeVar("Watcher")
 
 
 class Change(Struct, Generic[Watcher], frozen=True):

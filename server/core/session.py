@@ -122,6 +122,11 @@ class Session:
         self.user = UserId("")
         self.deadline = now + policy.auth_timeout_s
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the session has ended, or decided to end."""
+        return self._state is _State.CLOSED
+
     def receive(self, message: ClientMessage, now: float) -> Actions:
         """Advance the conversation by one message of the client."""
         if not self._frames.take(now):
@@ -236,9 +241,9 @@ class Session:
         return (Close(code, reason),)
 
 
-def refusal(code: ErrorCode, request_id: RequestId | None) -> Error:
+def refusal(code: ErrorCode, request_id: RequestId | None, *, retry_after_ms: int | None = None) -> Error:
     """Return the catalogue's answer for `code`."""
-    return Error(code=code, message=CATALOGUE[code].what_to_do, id=request_id)
+    return Error(code=code, message=CATALOGUE[code].what_to_do, id=request_id, retry_after_ms=retry_after_ms)
 
 
 def _rate_limited(request_id: RequestId, retry_after_ms: int) -> Error:

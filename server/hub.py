@@ -1,0 +1,148 @@
+"""The connections of this node, by user, and the members of the matches that they talk in.
+
+Encode once, deliver many: every push is one frame for all its recipients. Members are cached so that ephemeral signals
+(typing) can be authorised without the store; whoever changes a match's members says so here at once (`set_members`).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Protocol
+
+from protocol.close_codes import CloseCode
+from protocol.codec import encode
+from protocol.from_server import ServerMessage
+from protocol.ids import MatchId, SessionId, UserId
+from server.outbox import Flusher, Outbox, frame_text
+
+MEMBERS_CACHED_MAX: Final = 100_000
+# Matches; one of two people takes about 250 bytes.
+
+Members = tuple[UserId, ...]
+
+
+def frame(message: ServerMessage) -> bytes:
+    """Encode and frame a message once, for any number of connections."""
+    return frame_text(encode(message))
+
+
+class Recipient(Protocol):
+    """One authenticated connection."""
+
+    user: UserId
+    session: SessionId
+    outbox: Outbox
+
+    def send(self, framed: bytes) -> None:
+        """Send a frame to this connection alone."""
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """End the connection."""
+
+
+class Hub:
+    """Who is connected here. Registries are dictionaries, so that the order of delivery can be replayed."""
+
+    __slots__ = ("_connections", "_flusher", "_members", "_sessions", "count", "delivered", "slow_readers")
+
+    def __init__(self, flusher: Flusher) -> None:
+        self._flusher = flusher
+        # Most users have one connection: the tuple of several is made only for those who do.
+        self._connections: dict[UserId, Recipient | tuple[Recipient, ...]] = {}
+        self._sessions: dict[SessionId, Recipient] = {}
+        self._members: dict[MatchId, Members] = {}
+        self.count = 0
+        self.delivered = 0
+        self.slow_readers = 0
+
+    # ---- connections
+
+    def add(self, recipient: Recipient) -> None:
+        """Deliver to this connection from now on."""
+        present = self.connections(recipient.user)
+        self._connections[recipient.user] = (*present, recipient) if present else recipient
+        self._sessions[recipient.session] = recipient
+        self.count += 1
+
+    def remove(self, recipient: Recipient) -> None:
+        """Deliver nothing more to this connection."""
+        rest = tuple(other for other in self.connections(recipient.user) if other is not recipient)
+        if not rest:
+            self._connections.pop(recipient.user, None)
+        else:
+            self._connections[recipient.user] = rest[0] if len(rest) == 1 else rest
+        self._sessions.pop(recipient.session, None)
+        self.count -= 1
+
+    def connections(self, user: UserId) -> tuple[Recipient, ...]:
+        """Return the user's connections here, oldest first."""
+        present = self._connections.get(user, ())
+        return present if isinstance(present, tuple) else (present,)
+
+    def session(self, session: SessionId) -> Recipient | None:
+        """Return the live connection of that session."""
+        return self._sessions.get(session)
+
+    def __iter__(self) -> Iterator[Recipient]:
+        return iter(tuple(self._sessions.values()))
+
+    @property
+    def users(self) -> int:
+        """Users with a connection here."""
+        return len(self._connections)
+
+    # ---- members
+
+    def members(self, match: MatchId) -> Members | None:
+        """Return the match's members as far as known here; None: ask the store and `learn` its answer."""
+        return self._members.get(match)
+
+    def learn(self, match: MatchId, members: Members) -> Members:
+        """Keep what the store answered, unless a change came meanwhile; return what holds."""
+        known = self._members.get(match)
+        if known is None:
+            self.set_members(match, members)
+            return members
+        return known
+
+    def set_members(self, match: MatchId, members: Members) -> None:
+        """The match has these members from now on; the match that was learnt first is forgotten for it."""
+        if match not in self._members and len(self._members) >= MEMBERS_CACHED_MAX:
+            del self._members[next(iter(self._members))]
+        self._members[match] = members
+
+    # ---- delivery
+
+    def push(self, users: Iterable[UserId], frame: bytes, *, skip: Recipient | None = None) -> None:
+        """Send a durable frame to every connection of `users` but `skip`; those too slow for it are closed."""
+        outboxes = self._outboxes(users, skip)
+        self.delivered += len(outboxes)
+        slow = self._flusher.send_all(outboxes, frame)
+        if slow:
+            self._close_slow(users, slow)
+
+    def push_latest(
+        self, users: Iterable[UserId], key: tuple[str, ...], frame: bytes, *, skip: Recipient | None = None
+    ) -> None:
+        """Send an ephemeral frame: of those with the same `key` that wait in an outbox the latest wins."""
+        for outbox in self._outboxes(users, skip):
+            outbox.send_latest(key, frame)
+
+    def _outboxes(self, users: Iterable[UserId], skip: Recipient | None) -> list[Outbox]:
+        connections = self._connections
+        outboxes: list[Outbox] = []
+        for user in users:
+            present = connections.get(user)
+            if present is None:
+                continue
+            if not isinstance(present, tuple):
+                if present is not skip:
+                    outboxes.append(present.outbox)
+                continue
+            outboxes.extend(recipient.outbox for recipient in present if recipient is not skip)
+        return outboxes
+
+    def _close_slow(self, users: Iterable[UserId], slow: Sequence[Outbox]) -> None:
+        for user in users:
+            for recipient in self.connections(user):
+                if recipient.outbox in slow:
+                    self.slow_readers += 1
+                    recipient.close(CloseCode.SLOW_READER, "slow reader: connect again and resume")

@@ -1,0 +1,121 @@
+"""One connection as the router sees it: its socket, its session, its outbox, and the deadline of the session.
+
+Everything that arrives (a message, a deadline, the end) becomes actions of the session, and those go to the carrier.
+"""
+
+from typing import Protocol
+
+from protocol.close_codes import CloseCode
+from protocol.codec import Malformed, decode
+from protocol.from_server import ServerMessage
+from protocol.ids import SessionId, UserId
+from server.core.session import Actions, Session
+from server.hub import frame
+from server.outbox import Outbox
+
+
+class Socket(Protocol):
+    """The gateway's connection."""
+
+    outbox: Outbox
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Send what waits and a close frame, then end."""
+
+
+class Deadline(Protocol):
+    """An armed timer."""
+
+    def disarm(self, target: "Peer") -> None:
+        """Forget it; harmless afterwards."""
+
+
+class Wheel(Protocol):
+    """Coarse timers; `target.expired(now)` is called once, at the deadline or a little later."""
+
+    def arm(self, deadline: float, target: "Peer") -> Deadline:
+        """Have `target` expire at `deadline` (monotonic seconds)."""
+
+    def now(self) -> float:
+        """Read the monotonic clock, in seconds."""
+
+
+class Carrier(Protocol):
+    """Carries out what sessions decide: the router."""
+
+    wheel: Wheel
+
+    def carry_out(self, peer: "Peer", actions: Actions) -> None:
+        """Do all of `actions` in order, without awaiting."""
+
+    def lost(self, peer: "Peer") -> None:
+        """The connection is gone."""
+
+
+class Peer:
+    """A receiver to the gateway, a recipient to the hub. `is_live` from the welcome until the connection is lost."""
+
+    __slots__ = ("_carrier", "_deadline", "_socket", "conversation", "is_live", "outbox", "reads", "session", "user")
+
+    def __init__(self, socket: Socket, conversation: Session, carrier: Carrier) -> None:
+        self._socket = socket
+        self._carrier = carrier
+        self.conversation = conversation
+        self.outbox = socket.outbox
+        self.user = UserId("")
+        self.session = SessionId("")
+        self.is_live = False
+        # Requests to the store whose answers are under way.
+        self.reads = 0
+        self._deadline: Deadline | None = None
+        self.watch_deadline()
+
+    def received(self, payload: bytes) -> None:
+        """Take one text message from the client."""
+        now = self._carrier.wheel.now()
+        try:
+            message = decode(payload)
+        except Malformed as problem:
+            actions = self.conversation.malformed(problem, now)
+        else:
+            actions = self.conversation.receive(message, now)
+        if actions:
+            self._carrier.carry_out(self, actions)
+
+    def expired(self, now: float) -> None:
+        """The session's deadline has passed."""
+        self._carrier.carry_out(self, self.conversation.tick(now))
+        self.watch_deadline()
+
+    def lost(self, code: int, reason: str) -> None:  # noqa: ARG002 - the gateway counts them
+        """The connection has ended, however."""
+        self._unwatch_deadline()
+        self.conversation.closed()
+        self._carrier.lost(self)
+
+    def say(self, message: ServerMessage) -> None:
+        """Send to this connection alone."""
+        self.send(frame(message))
+
+    def send(self, framed: bytes) -> None:
+        """Send a framed message; a reader who is too slow for it is ended."""
+        if not self.outbox.send(framed):
+            self.close(CloseCode.SLOW_READER, "slow reader: connect again and resume")
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """End the connection after what waits; `lost` follows."""
+        self.conversation.closed()
+        self._unwatch_deadline()
+        self._socket.close(code, reason)
+
+    def watch_deadline(self) -> None:
+        """Have `expired` called at the session's deadline as it is now."""
+        self._unwatch_deadline()
+        if self.conversation.is_closed:
+            return
+        self._deadline = self._carrier.wheel.arm(self.conversation.deadline, self)
+
+    def _unwatch_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.disarm(self)
+            self._deadline = None

@@ -1,0 +1,160 @@
+"""What a connection gets after its hello: the welcome, then what its cursors missed, then what is live.
+
+Order: the peer is registered in the hub first, then the store is read, so nothing falls between; what is pushed while
+the store is read waits in the outbox behind the resume (clients drop what they have). Pages are written as the socket
+drains, at most one page of PAGE_MAX_BYTES at a time, so that a long absence cannot overflow the outbox.
+"""
+
+from itertools import islice
+
+from msgspec import Struct
+
+from protocol.close_codes import CloseCode
+from protocol.from_client import Hello
+from protocol.from_server import Error, Gap, Limits, MatchLeft, Reset, ServerMessage, SyncedMatch, Timers, Welcome
+from protocol.ids import Cursor, MatchId
+from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX, SYNC_CURSORS_MAX
+from server.core.log import Refused, SummaryPage, SyncResult
+from server.hub import Hub, frame
+from server.peer import Peer
+from server.ports import Store
+from server.reads import Reads
+
+
+class WelcomeFacts(Struct, frozen=True):
+    """What every welcome of this node says."""
+
+    timers: Timers
+    limits: Limits
+
+
+class Resumer:
+    """Starts resumes; one for all peers."""
+
+    __slots__ = ("facts", "gaps", "hub", "reads", "resumed", "store")
+
+    def __init__(self, store: Store, reads: Reads, hub: Hub, facts: WelcomeFacts) -> None:
+        self.store = store
+        self.reads = reads
+        self.hub = hub
+        self.facts = facts
+        self.resumed = 0
+        self.gaps = 0
+
+    def start(self, peer: Peer, hello: Hello) -> None:
+        """Welcome `peer`, which is registered in the hub already, and send what it missed."""
+        peer.outbox.hold()
+        resume = _Resume(self, peer, hello)
+        self.reads.welcome(peer.user, resume.welcome)
+
+
+class _Resume:
+    """One peer's way from hello to live."""
+
+    __slots__ = ("_cursors", "_hello", "_peer", "_resumer", "_sent")
+
+    def __init__(self, resumer: Resumer, peer: Peer, hello: Hello) -> None:
+        self._resumer = resumer
+        self._peer = peer
+        self._hello = hello
+        # What is still to be read, in the client's order, and how many entries of each match were sent.
+        self._cursors: dict[MatchId, Cursor] = dict(hello.cursors)
+        self._sent: dict[MatchId, int] = {}
+
+    def welcome(self, page: SummaryPage | Refused) -> None:
+        if not self._peer.is_live:
+            return
+        if isinstance(page, Refused):
+            self._give_up(page)
+            return
+        hub = self._resumer.hub
+        for summary in page.matches:
+            hub.learn(summary.match, tuple(member.user for member in summary.members))
+            if self._cursors.get(summary.match) == (summary.last_seq, summary.last_at):
+                del self._cursors[summary.match]  # Up to date, which most are: nothing to read.
+        facts = self._resumer.facts
+        self._send(
+            Welcome(
+                id=self._hello.id,
+                user=self._peer.user,
+                session=self._peer.session,
+                store_epoch=self._resumer.store.epoch,
+                timers=facts.timers,
+                limits=facts.limits,
+                matches=page.matches,
+                complete=page.complete,
+            )
+        )
+        self._read_next()
+
+    def _read_next(self) -> None:
+        if not self._peer.is_live:
+            return
+        if not self._cursors:
+            self._peer.outbox.release()
+            self._resumer.resumed += 1
+            return
+        some = dict(islice(self._cursors.items(), SYNC_CURSORS_MAX))
+        store, user = self._resumer.store, self._peer.user
+        self._resumer.reads.submit(
+            lambda: store.sync(user, some, entries=RESUME_ENTRIES_MAX, budget_bytes=PAGE_MAX_BYTES),
+            lambda result: self._synced(some, result),
+        )
+
+    def _synced(self, asked: dict[MatchId, Cursor], result: SyncResult | Refused) -> None:
+        if not self._peer.is_live:
+            return
+        if isinstance(result, Refused):
+            self._give_up(result)
+            return
+        progress = False
+        for match in asked:
+            synced = result.matches.get(match)
+            if synced is None or self._send_match(match, synced):
+                del self._cursors[match]
+                progress = True
+            else:
+                progress = progress or bool(synced.entries)
+        if not progress:  # The store gave nothing within its budget: the client must ask for itself.
+            for match in asked:
+                self._send_gap(match)
+                del self._cursors[match]
+        for receipt in result.receipts:
+            self._send(receipt)
+        self._peer.outbox.when_drained(self._read_next)
+
+    def _send_match(self, match: MatchId, synced: SyncedMatch) -> bool:
+        """Send what was read of one match; tell whether nothing more is to be read of it."""
+        for entry in synced.entries:
+            self._send(entry)
+        if synced.reset:
+            self._send(Reset(match))
+            return True
+        if synced.complete:
+            if synced.left:
+                self._send(MatchLeft(match))
+            return True
+        sent = self._sent[match] = self._sent.get(match, 0) + len(synced.entries)
+        if sent >= RESUME_ENTRIES_MAX:
+            self._send_gap(match)
+            return True
+        if synced.entries:
+            last = synced.entries[-1]
+            self._cursors[match] = (last.seq, last.created_at)
+        return False
+
+    def _send_gap(self, match: MatchId) -> None:
+        self._resumer.gaps += 1
+        self._send(Gap(match))
+
+    def _send(self, message: ServerMessage) -> None:
+        if not self._peer.outbox.send_ahead(frame(message)):
+            self._peer.close(CloseCode.SLOW_READER, "slow reader: connect again and resume")
+
+    def _give_up(self, refused: Refused) -> None:
+        error = Error(
+            code=refused.code, message=refused.message, id=self._hello.id, retry_after_ms=refused.retry_after_ms
+        )
+        self._send(error)
+        self._peer.outbox.release()
+        self._peer.close(CloseCode.UNAVAILABLE, "the store cannot answer")

@@ -1,0 +1,363 @@
+"""Carries out what sessions decide: the one place where actions become I/O. Nothing here awaits.
+
+Durable requests go to the journal, reads to the reader lanes; both call back in order. Ephemeral ones (typing) are
+authorised by the hub's members and delivered at once.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, Protocol, TypeVar, assert_never
+
+from msgspec import Struct, UnsetType
+
+from protocol.close_codes import CloseCode
+from protocol.codec import Malformed, encode_body
+from protocol.errors import ErrorCode
+from protocol.from_client import AuthRefresh, Hello, History, Matches, MessageSend, PresenceWatch, Receipt, Sync, Typing
+from protocol.from_server import Error, GoingAway, HistoryPage, MatchesPage, Ok, Sent, Synced, Watching
+from protocol.ids import Micros, RequestId, Seq, SessionId, UserId
+from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX
+from server.core.log import NOT_MEMBER, Append, Appended, EntryPage, Mark, Marked, Refused, SummaryPage, SyncResult
+from server.core.presence import PresenceBook
+from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say, refusal
+from server.core.tokens import Claims, TokenRefused
+from server.core.typing import TypingBook
+from server.delivery import Delivery
+from server.hub import Hub, Members, Recipient, frame
+from server.identities import Identities
+from server.journal import Journal
+from server.peer import Peer, Wheel
+from server.ports import Store
+from server.reads import Reads
+from server.resume import Resumer
+
+READS_MAX: Final = 16
+# Requests of one connection that may wait for the store at once; one more is answered `rate_limited`.
+READ_RETRY_MS: Final = 100
+
+Result = TypeVar("Result")
+
+
+class Chance(Protocol):
+    """Where wall-clock time and names come from."""
+
+    def micros(self) -> Micros:
+        """Read the wall clock, in microseconds since the Unix epoch."""
+
+    def random_id(self) -> str:
+        """Return 128 random bits as text."""
+
+
+class Parts(Struct, frozen=True):
+    """What the router works with; made by `server.app`. `logins` are reader lanes of their own, for slow issuers."""
+
+    store: Store
+    journal: Journal
+    reads: Reads
+    logins: Reads
+    hub: Hub
+    delivery: Delivery
+    presence: PresenceBook[Recipient]
+    typing: TypingBook
+    resumer: Resumer
+    identities: Identities
+    chance: Chance
+    wheel: Wheel
+    connections_per_user_max: int
+
+
+class RouterCounts:
+    """Plain totals that telemetry reads."""
+
+    __slots__ = ("rate_limited", "tokens_refused", "typing_forwarded", "typing_suppressed")
+
+    def __init__(self) -> None:
+        self.rate_limited = 0
+        self.tokens_refused = 0
+        self.typing_forwarded = 0
+        self.typing_suppressed = 0
+
+
+class Router:
+    """The node's switchboard."""
+
+    __slots__ = ("_parts", "counts", "wheel")
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.wheel = parts.wheel
+        self.counts = RouterCounts()
+
+    def carry_out(self, peer: Peer, actions: Actions) -> None:
+        """Do all of `actions`, in order; the frequent ones are looked for first."""
+        for action in actions:
+            match action:
+                case Typing():
+                    self._type(peer, action)
+                case MessageSend():
+                    self._send(peer, action)
+                case Say():
+                    self._say(peer, action)
+                case Receipt():
+                    self._mark(peer, action)
+                case Authenticate():
+                    self._authenticate(peer, action)
+                case Open():
+                    self._open(peer, action)
+                case Close():
+                    peer.close(action.code, action.reason)
+                case Refresh():
+                    self._verify(action.request.token, partial(self._refreshed, peer, action.request))
+                case _:
+                    self._look_up(peer, action)
+
+    def lost(self, peer: Peer) -> None:
+        """A connection has ended: forget it, and let presence and typing know."""
+        if not peer.is_live:
+            return
+        peer.is_live = False
+        parts = self._parts
+        parts.hub.remove(peer)
+        parts.presence.unwatch(peer)
+        parts.presence.leave(peer.user, self.wheel.now(), parts.chance.micros())
+        if not parts.hub.connections(peer.user):
+            for match in parts.typing.user_left(peer.user):
+                parts.delivery.typing(peer.user, match, parts.hub.members(match) or (), on=False)
+
+    def settle(self, now: float) -> None:
+        """Tell what time alone has changed: users who stayed away, typing that ran out."""
+        parts = self._parts
+        parts.typing.settle(now)
+        for change in parts.presence.settle(now, parts.chance.micros()):
+            parts.delivery.presence(change)
+
+    def going_away(self, spread_ms: int) -> None:
+        """Tell every connection to move to another node, spread over `spread_ms`."""
+        peers = tuple(self._parts.hub)
+        for place, peer in enumerate(peers):
+            peer.send(frame(GoingAway(after_ms=spread_ms * place // len(peers))))
+
+    # ---- authentication
+
+    def _authenticate(self, peer: Peer, action: Authenticate) -> None:
+        identities = self._parts.identities
+        done = partial(self._authenticated, peer, action.hello)
+        if action.token is None:
+            ticket = action.ticket or ""
+            self._parts.logins.submit(partial(identities.redeem, ticket), done)
+            return
+        self._verify(action.token, done)
+
+    def _verify(self, token: str, done: Callable[[Claims | TokenRefused | Refused], None]) -> None:
+        identities = self._parts.identities
+        try:
+            claims = identities.verify(token)
+        except TokenRefused as refused:
+            if identities.may_know_more(refused):
+                self._parts.logins.submit(partial(identities.verify_again, token, refused), done)
+            else:
+                done(refused)
+        else:
+            done(claims)
+
+    def _authenticated(self, peer: Peer, hello: Hello, outcome: Claims | TokenRefused | Refused) -> None:
+        conversation = peer.conversation
+        match outcome:
+            case Claims():
+                actions = conversation.accept(hello, outcome, self._expires_at(outcome))
+            case TokenRefused():
+                self.counts.tokens_refused += 1
+                actions = conversation.refuse(hello, outcome)
+            case Refused():
+                peer.say(_error(outcome, hello.id))
+                peer.close(CloseCode.UNAVAILABLE, "authentication cannot be checked now")
+                return
+            case _:
+                assert_never(outcome)
+        self.carry_out(peer, actions)
+        peer.watch_deadline()
+
+    def _refreshed(self, peer: Peer, request: AuthRefresh, outcome: Claims | TokenRefused | Refused) -> None:
+        conversation = peer.conversation
+        match outcome:
+            case Claims():
+                actions = conversation.renew(request, outcome, self._expires_at(outcome))
+            case TokenRefused():
+                self.counts.tokens_refused += 1
+                actions = conversation.refuse_renewal(request, outcome)
+            case Refused():
+                peer.say(_error(outcome, request.id))
+                return
+            case _:
+                assert_never(outcome)
+        self.carry_out(peer, actions)
+        peer.watch_deadline()
+
+    def _expires_at(self, claims: Claims) -> float:
+        return self.wheel.now() + claims.expires_at - self._parts.identities.wall_s()
+
+    def _open(self, peer: Peer, action: Open) -> None:
+        parts = self._parts
+        user = peer.user = peer.conversation.user
+        replaced = parts.hub.session(action.hello.session) if action.hello.session else None
+        if replaced is not None and replaced.user == user:
+            replaced.close(CloseCode.REPLACED, "a newer connection of this session took over")
+        elif len(parts.hub.connections(user)) >= parts.connections_per_user_max:
+            peer.close(CloseCode.TOO_MANY_CONNECTIONS, "this user has too many connections")
+            return
+        peer.session = SessionId(parts.chance.random_id())
+        peer.is_live = True
+        parts.hub.add(peer)
+        change = parts.presence.arrive(user, parts.chance.micros())
+        parts.resumer.start(peer, action.hello)
+        if change is not None:
+            parts.delivery.presence(change)
+
+    # ---- answers
+
+    def _say(self, peer: Peer, action: Say) -> None:
+        peer.say(action.message)
+        if isinstance(action.message, Error) and action.message.code is ErrorCode.RATE_LIMITED:
+            self.counts.rate_limited += 1
+
+    def _read(
+        self,
+        peer: Peer,
+        request_id: RequestId | None,
+        read: Callable[[], Awaitable[Result | Refused]],
+        use: Callable[[Result], None],
+    ) -> None:
+        """Have `read` done and its result used, if the peer is still there; answer a refusal as it is."""
+        if peer.reads >= READS_MAX:
+            self.counts.rate_limited += 1
+            peer.say(refusal(ErrorCode.RATE_LIMITED, request_id, retry_after_ms=READ_RETRY_MS))
+            return
+
+        def done(result: Result | Refused) -> None:
+            peer.reads -= 1
+            if not peer.is_live:
+                return
+            if isinstance(result, Refused):
+                peer.say(_error(result, request_id))
+            else:
+                use(result)
+
+        peer.reads += 1
+        self._parts.reads.submit(read, done)
+
+    # ---- messages
+
+    def _send(self, peer: Peer, request: MessageSend) -> None:
+        try:
+            body = encode_body(request.body)
+        except Malformed as problem:
+            peer.say(Error(code=problem.code, message=problem.message, id=request.id, stored="no"))
+            return
+        append = Append(request.match, peer.user, request.client_id, body, request.reply_to)
+        self._parts.journal.append(append, partial(self._stored, peer, request.id))
+
+    def _stored(self, peer: Peer, request_id: RequestId, outcome: Appended | Refused) -> None:
+        if isinstance(outcome, Refused):
+            peer.say(_error(outcome, request_id, stored=True))
+            return
+        stored = outcome.message
+        peer.say(Sent(request_id, stored.match, stored.seq, stored.created_at, outcome.duplicate))
+        self._parts.delivery.message_stored(outcome, peer)
+
+    def _mark(self, peer: Peer, request: Receipt) -> None:
+        mark = Mark(request.match, peer.user, request.delivered or Seq(0), request.read or Seq(0))
+        self._parts.journal.mark(mark, partial(self._marked, peer, request.id))
+
+    def _marked(self, peer: Peer, request_id: RequestId | UnsetType, marked: Marked | None) -> None:
+        if marked is not None:
+            self._parts.delivery.marked(marked, peer)
+        if not isinstance(request_id, UnsetType):
+            peer.say(Ok(request_id))
+
+    # ---- reads
+
+    def _look_up(self, peer: Peer, request: History | Sync | Matches | PresenceWatch) -> None:
+        match request:
+            case History():
+                self._history(peer, request)
+            case Sync():
+                self._sync(peer, request)
+            case Matches():
+                self._matches(peer, request)
+            case PresenceWatch():
+                self._watch(peer, request)
+            case _:
+                assert_never(request)
+
+    def _history(self, peer: Peer, request: History) -> None:
+        def answer(page: EntryPage) -> None:
+            peer.say(HistoryPage(request.id, request.match, page.entries, page.complete))
+
+        page = partial(self._parts.store.history, request.match, peer.user)
+        read = partial(page, before=request.before, after=request.after, limit=request.limit)
+        self._read(peer, request.id, read, answer)
+
+    def _sync(self, peer: Peer, request: Sync) -> None:
+        def answer(result: SyncResult) -> None:
+            peer.say(Synced(request.id, result.matches, result.receipts))
+
+        sync = partial(self._parts.store.sync, peer.user, request.cursors)
+        read = partial(sync, entries=RESUME_ENTRIES_MAX, budget_bytes=PAGE_MAX_BYTES)
+        self._read(peer, request.id, read, answer)
+
+    def _matches(self, peer: Peer, request: Matches) -> None:
+        def answer(page: SummaryPage) -> None:
+            peer.say(MatchesPage(request.id, page.matches, page.complete))
+
+        read = partial(self._parts.store.summaries, peer.user, request.before, request.limit)
+        self._read(peer, request.id, read, answer)
+
+    def _watch(self, peer: Peer, request: PresenceWatch) -> None:
+        def answer(partners: frozenset[UserId]) -> None:
+            watched = [user for user in request.users if user in partners]
+            peer.say(Watching(request.id, self._parts.presence.watch(peer, watched)))
+
+        self._read(peer, request.id, partial(self._parts.store.partners, peer.user, request.users), answer)
+
+    # ---- typing
+
+    def _type(self, peer: Peer, request: Typing) -> None:
+        parts = self._parts
+        members = parts.hub.members(request.match)
+        if members is not None:
+            self._typed(peer, request, members)
+            return
+
+        def learn(read: Sequence[Members]) -> None:
+            # What nobody is a member of is not kept: made-up names must not push real matches out.
+            self._typed(peer, request, parts.hub.learn(request.match, read[0]) if read[0] else ())
+
+        self._read(peer, _optional(request.id), lambda: parts.store.members((request.match,)), learn)
+
+    def _typed(self, peer: Peer, request: Typing, members: Members) -> None:
+        request_id = _optional(request.id)
+        user, match = peer.user, request.match
+        if user not in members:
+            peer.say(_error(NOT_MEMBER, request_id))
+            return
+        if self._parts.typing.should_forward(user, match, on=request.on, now=self.wheel.now()):
+            self.counts.typing_forwarded += 1
+            self._parts.delivery.typing(user, match, members, on=request.on)
+        else:
+            self.counts.typing_suppressed += 1
+        if request_id is not None:
+            peer.say(Ok(request_id))
+
+
+def _optional(request_id: RequestId | UnsetType) -> RequestId | None:
+    return None if isinstance(request_id, UnsetType) else request_id
+
+
+def _error(refused: Refused, request_id: RequestId | None, *, stored: bool = False) -> Error:
+    return Error(
+        code=refused.code,
+        message=refused.message,
+        id=request_id,
+        retry_after_ms=refused.retry_after_ms,
+        stored=refused.stored if stored else None,
+    )
