@@ -1,1 +1,1 @@
-"""Black-box load tester and the checker of the promises. Knows protocol/ and nothing else of this house."""
+"""Black-box clients of the wire protocol, and THE checker of its promises. Knows `protocol` and nothing of the server."""

@@ -1,0 +1,336 @@
+"""A client that keeps the client's side of the promises: cursors, resume, in-order apply, resending under one client_id.
+
+The rules are those of docs/protocol.md: an entry with `seq == have + 1` is applied, a lower one dropped, a higher one
+kept for half a second and then asked for with `sync`; the `ok` to the own message moves the cursor; what has no `ok` is
+sent again after every reconnect, in order. All state changes in plain calls: an idle user costs a coroutine and a socket.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from loadtest.client import Client, Closed, Cursors, Refused, decode_sent, decode_synced
+from loadtest.connection import HandshakeRefused
+from loadtest.record import Ack, ClientLog, Submission
+from protocol.close_codes import comes_back
+from protocol.codec import encode_body
+from protocol.errors import CATALOGUE
+from protocol.from_client import Body, MessageSend, Sync
+from protocol.from_server import (
+    Entry,
+    Gap,
+    GoingAway,
+    MatchLeft,
+    MatchMade,
+    MembersChanged,
+    Message,
+    Push,
+    Reset,
+    Skip,
+    SyncedMatch,
+    Welcome,
+)
+from protocol.ids import ClientId, Cursor, MatchId, Micros, Ordinal, Seq, SessionId, UserId
+from protocol.limits import SYNC_CURSORS_MAX, SYNC_DELAY_MS
+
+BEFORE_ALL: Final[Cursor] = (Seq(0), Micros(0))
+# The cursor of one who holds nothing.
+_RETRY_FIRST_S: Final = 0.05
+_RETRY_MAX_S: Final = 2.0
+_HELLO_WITHIN_S: Final = 10.0
+_REFUSED_RETRY_S: Final = 0.2
+
+
+@dataclass(slots=True)
+class Identity:
+    """Who connects where. `token` is called for every connect."""
+
+    url: str
+    user: UserId
+    token: Callable[[], str]
+    device: str = ""
+
+
+class ResumingClient:
+    """One device of one user. Hand `run()` to a TaskGroup; submit messages at any time, connected or not.
+
+    `chance` returns numbers in [0, 1) for the back-off. With `follow` false it holds connections and reads no log.
+    """
+
+    def __init__(self, identity: Identity, chance: Callable[[], float], *, follow: bool = True) -> None:
+        self._identity = identity
+        self._chance = chance
+        self._follow = follow
+        self._client: Client | None = None
+        self._session: SessionId | None = None
+        self._ready = False
+        self._stopping = False
+        self._failures = 0
+        self._return_after_s = 0.0
+        self._cursors: dict[MatchId, Cursor] = {}
+        self._early: dict[MatchId, dict[Seq, Entry]] = {}
+        self._syncing: set[MatchId] = set()
+        self._unsent: dict[tuple[MatchId, ClientId], Submission] = {}
+        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self.log = ClientLog(identity.user, identity.device)
+
+    # ---- what a user does
+
+    def submit(self, match: str, client_id: str, body: Body) -> Submission:
+        """Send a message now or as soon as there is a connection, again and again until it is answered."""
+        key = (MatchId(match), ClientId(client_id))
+        submission = Submission(*key, body, self._now())
+        self.log.submitted[key] = self._unsent[key] = submission
+        if self._ready:
+            self._transmit(submission)
+        return submission
+
+    def cut(self) -> None:
+        """Cut the socket as a lost network does; `run` connects again by itself."""
+        if self._client is not None and self._client.is_open:
+            self._client.abort()
+
+    async def until(self, holds: Callable[[], bool], within_s: float = 30) -> None:
+        """Wait until `holds()`; asked after everything that comes in. Raise `TimeoutError`."""
+        if holds():
+            return
+        waiter = (holds, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(within_s):
+                await waiter[1]
+        finally:
+            self._waiters.remove(waiter)
+
+    async def until_held(self, match: str, seq: int, within_s: float = 30) -> None:
+        """Wait until the log of `match` is shown up to `seq`."""
+        await self.until(lambda: self.cursor(match)[0] >= seq, within_s)
+
+    async def until_all_acked(self, within_s: float = 30) -> None:
+        """Wait until every submission has its answer."""
+        await self.until(lambda: not self._unsent, within_s)
+
+    def cursor(self, match: str) -> Cursor:
+        """Return how far the log of `match` is shown."""
+        return self._cursors.get(MatchId(match), BEFORE_ALL)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `welcome` has come on the present connection."""
+        return self._ready
+
+    # ---- connecting
+
+    async def run(self) -> None:
+        """Connect, resume, and connect again until `stop()` or a close code that forbids it."""
+        while not self._stopping:
+            code = await self._connect_once()
+            self._ready = False
+            if code is not None:
+                self.log.close_codes.append(code)
+                if not comes_back(code):
+                    break
+            if not self._stopping:
+                await asyncio.sleep(self._pause_s())
+
+    async def stop(self) -> None:
+        """Say goodbye; `run` ends."""
+        self._stopping = True
+        if self._client is not None and self._client.is_open:
+            await self._client.close()
+
+    async def _connect_once(self) -> int | None:
+        """Live through one connection and return its close code; None when there was none."""
+        client = self._client = Client(token=self._identity.token(), on_push=self._push)
+        try:
+            async with asyncio.timeout(_HELLO_WITHIN_S):
+                await client.open(self._identity.url)
+                self.log.connections += 1
+                self._syncing.clear()
+                welcome = await client.hello(
+                    dict(list(self._cursors.items())[:500]), device=self._identity.device, session=self._session
+                )
+            self._welcome(welcome)
+        except (OSError, HandshakeRefused):
+            self._failures += 1
+            return None
+        except (Closed, Refused, TimeoutError):
+            self._failures += 1
+            client.abort()
+        return await client.closed()
+
+    def _pause_s(self) -> float:
+        """Full jitter, as the client library does it; the server's word goes first."""
+        told, self._return_after_s = self._return_after_s, 0.0
+        ceiling = min(_RETRY_FIRST_S * 2.0**self._failures, _RETRY_MAX_S)
+        return told + ceiling * self._chance()
+
+    def _welcome(self, welcome: Welcome) -> None:
+        self._ready = True
+        self._failures = 0
+        self._session = welcome.session
+        # A match that was not named in `hello` is read from its start, so that its whole log is evidence.
+        self._sync([each.match for each in welcome.matches if each.match not in self._cursors])
+        for submission in list(self._unsent.values()):
+            self._transmit(submission)
+        self._tell_waiters()
+
+    # ---- sending
+
+    def _transmit(self, submission: Submission) -> None:
+        client = self._client
+        if not self._ready or client is None or not client.is_open:
+            return
+        submission.transmissions.append(self.log.connections)
+        request = MessageSend(client.next_id(), submission.match, submission.client_id, submission.body)
+        client.ask(
+            request,
+            partial(self._acked, submission, self.log.connections),
+            partial(self._send_refused, submission),
+        )
+
+    def _acked(self, submission: Submission, connection: int, payload: bytes) -> None:
+        sent = decode_sent(payload)
+        ack = Ack(sent.seq, sent.created_at, sent.duplicate, self._now(), connection)
+        submission.acks.append(ack)
+        self._unsent.pop((submission.match, submission.client_id), None)
+        self._entry(self._own_message(submission, ack))
+        self._tell_waiters()
+
+    def _own_message(self, submission: Submission, ack: Ack) -> Message:
+        """The entry that others get as a push, as far as its sender knows it (`n` is not in the answer)."""
+        return Message(
+            submission.match,
+            ack.seq,
+            ack.created_at,
+            Ordinal(0),
+            self._identity.user,
+            submission.client_id,
+            encode_body(submission.body),
+        )
+
+    def _send_refused(self, submission: Submission, reason: Refused | Closed) -> None:
+        if isinstance(reason, Closed):
+            return
+        error = reason.error
+        if CATALOGUE[error.code].temporary:
+            self._later(_wait_s(error.retry_after_ms), lambda: self._transmit(submission))
+            return
+        submission.refused = error.code
+        self._unsent.pop((submission.match, submission.client_id), None)
+        self._tell_waiters()
+
+    # ---- receiving
+
+    def _push(self, push: Push) -> None:
+        match push:
+            case Message() | MembersChanged() | Skip():
+                self._entry(push)
+            case Gap(match) | MatchMade(match):
+                self._sync([match])
+            case Reset(match):
+                self._reset(match)
+            case MatchLeft(match):
+                self.log.left[match] = True
+            case GoingAway(after_ms):
+                self._return_after_s = after_ms / 1000
+            case _:
+                return
+        self._tell_waiters()
+
+    def _entry(self, entry: Entry) -> None:
+        if not self._follow:
+            return
+        have = self.cursor(entry.match)[0]
+        if entry.seq <= have:
+            self.log.dropped += 1
+        elif entry.seq == have + 1:
+            self._apply(entry)
+        else:
+            self._early.setdefault(entry.match, {})[entry.seq] = entry
+            self._later(SYNC_DELAY_MS / 1000, lambda: self._sync_if_behind(entry.match, entry.seq))
+
+    def _apply(self, entry: Entry) -> None:
+        """Show an entry, and those behind it that came before it."""
+        early = self._early.get(entry.match, {})
+        following: Entry | None = entry
+        while following is not None:
+            self.log.shown.setdefault(following.match, []).append(following)
+            self._cursors[following.match] = (following.seq, following.created_at)
+            following = early.pop(Seq(following.seq + 1), None)
+
+    def _reset(self, match: MatchId) -> None:
+        self.log.resets += 1
+        self.log.shown.pop(match, None)
+        self._cursors.pop(match, None)
+        self._early.pop(match, None)
+        self._sync([match])
+
+    # ---- catching up
+
+    def _sync_if_behind(self, match: MatchId, seq: Seq) -> None:
+        if self.cursor(match)[0] < seq:
+            self._sync([match])
+
+    def _sync(self, matches: Iterable[MatchId]) -> None:
+        """Ask for what came after the cursors of `matches`, unless that is being asked."""
+        if not self._follow:
+            return
+        wanted = [match for match in matches if match not in self._syncing]
+        for match in wanted:
+            self.log.shown.setdefault(match, [])
+        for start in range(0, len(wanted), SYNC_CURSORS_MAX):
+            self._sync_page({match: self.cursor(match) for match in wanted[start : start + SYNC_CURSORS_MAX]})
+
+    def _sync_page(self, cursors: Cursors) -> None:
+        client = self._client
+        if not self._ready or client is None or not client.is_open:
+            return
+        self._syncing.update(cursors)
+        self.log.synced += 1
+        client.ask(
+            Sync(client.next_id(), dict(cursors)),
+            partial(self._synced, tuple(cursors)),
+            partial(self._sync_refused, tuple(cursors)),
+        )
+
+    def _synced(self, asked: tuple[MatchId, ...], payload: bytes) -> None:
+        self._syncing.difference_update(asked)
+        for match, page in decode_synced(payload).matches.items():
+            self._take_page(match, page)
+        self._tell_waiters()
+
+    def _take_page(self, match: MatchId, page: SyncedMatch) -> None:
+        if page.reset:
+            self._reset(match)
+            return
+        for entry in page.entries:
+            self._entry(entry)
+        if page.left:
+            self.log.left[match] = True
+        if not page.complete:
+            self._sync([match])
+
+    def _sync_refused(self, asked: tuple[MatchId, ...], reason: Refused | Closed) -> None:
+        self._syncing.difference_update(asked)
+        if isinstance(reason, Refused) and CATALOGUE[reason.code].temporary:
+            self._later(_wait_s(reason.error.retry_after_ms), lambda: self._sync(asked))
+
+    # ---- small things
+
+    def _later(self, delay_s: float, call: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(delay_s, call)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _tell_waiters(self) -> None:
+        for holds, waiting in self._waiters:
+            if not waiting.done() and holds():
+                waiting.set_result(None)
+
+
+def _wait_s(retry_after_ms: int | None) -> float:
+    return _REFUSED_RETRY_S if retry_after_ms is None else retry_after_ms / 1000
