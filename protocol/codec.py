@@ -5,7 +5,7 @@ Typed structs are encoded by msgspec and dictionaries by orjson; docs/decisions/
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import orjson
@@ -36,6 +36,8 @@ _QUOTED_VALUE: Final = re.compile(r"^Invalid (?:enum )?value")
 _allowed_in_id: Final = re.compile(ID_PATTERN).match
 _allowed_in_text: Final = re.compile(TEXT_PATTERN).match
 
+Decoded = TypeVar("Decoded")
+
 
 class _Envelope(Struct):
     id: RequestId | UnsetType = msgspec.UNSET
@@ -56,17 +58,34 @@ class Malformed(Exception):
 
 def decode(payload: bytes) -> ClientMessage:
     """Decode one text message (UTF-8, already within the frame limit); raise `Malformed`."""
-    try:
-        message = _decode_message(payload)
-    except msgspec.ValidationError as error:
-        raise _invalid(payload, str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Malformed(ErrorCode.BAD_JSON, "this is not one JSON object in UTF-8") from None
+    message = decode_with(_decode_message, payload)
     # JSON forbids bare control characters below 0x20, so they come as escapes only; what else the patterns forbid is DEL
     # or not ASCII. Most frames have none of these, and three scans in C are 1.5 µs cheaper than the regular expressions.
     if not payload.isascii() or b"\\" in payload or b"\x7f" in payload:
         _refuse_control_characters(message, payload)
     return message
+
+
+def decode_with(decoder: Callable[[bytes], Decoded], payload: bytes) -> Decoded:
+    """Decode by a msgspec decoder of any type; raise `Malformed`. Control characters are the caller's to check."""
+    try:
+        return decoder(payload)
+    except msgspec.ValidationError as error:
+        raise _invalid(payload, str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Malformed(ErrorCode.BAD_JSON, "this is not one JSON object in UTF-8") from None
+
+
+def check_id(path: str, text: str, payload: bytes = b"") -> None:
+    """Refuse an id with control characters; `path` names the field, `payload` is where a request's `id` may be."""
+    if not _allowed_in_id(text):
+        raise _control_character(path, payload)
+
+
+def check_text(path: str, text: str, payload: bytes = b"") -> None:
+    """Refuse text with control characters other than tab, line feed and carriage return."""
+    if not _allowed_in_text(text):
+        raise _control_character(path, payload)
 
 
 def encode(message: ServerMessage) -> bytes:
@@ -93,10 +112,9 @@ def encode_body(body: Body) -> Raw:
 
 def _refuse_control_characters(message: ClientMessage, payload: bytes) -> None:
     for path, text in _ids(message):
-        if not _allowed_in_id(text):
-            raise _control_character(path, payload)
-    if isinstance(message, MessageSend) and not _allowed_in_text(message.body.text):
-        raise _control_character("$.body.text", payload)
+        check_id(path, text, payload)
+    if isinstance(message, MessageSend):
+        check_text("$.body.text", message.body.text, payload)
 
 
 def _ids(message: ClientMessage) -> Iterator[tuple[str, str]]:
