@@ -3,6 +3,7 @@
 `python -m protocol > docs/protocol.json` renews the kept copy; a test compares it with the types.
 """
 
+from collections.abc import Sequence
 from typing import Final, get_args
 
 import msgspec
@@ -20,8 +21,7 @@ _REF: Final = "#/$defs/{name}"
 def protocol_document() -> JsonObject:
     """Return one JSON Schema (2020-12) document: what each side may send, every error and every close code."""
     client, server, entries = get_args(ClientMessage), get_args(ServerMessage), get_args(Entry)
-    _, definitions = msgspec.json.schema_components((*client, *server, Body), schema_hook=_any_json, ref_template=_REF)
-    definitions["Message"]["properties"]["body"] = {"$ref": _REF.format(name="Body")}
+    definitions = schema_of((*client, *server, Body), _REF)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": SUBPROTOCOL,
@@ -36,6 +36,14 @@ def protocol_document() -> JsonObject:
         },
         "$defs": definitions,
     }
+
+
+def schema_of(types: Sequence[type], reference: str) -> dict[str, JsonObject]:
+    """Return the JSON Schema of each of `types` and of what they hold, by name; `reference` forms a `$ref` from a name."""
+    _, definitions = msgspec.json.schema_components(types, schema_hook=_any_json, ref_template=reference)
+    if "Message" in definitions:
+        definitions["Message"]["properties"]["body"] = {"$ref": reference.format(name="Body")}
+    return definitions
 
 
 def pretty() -> str:

@@ -1,0 +1,211 @@
+"""What each request of the API does. Every change goes the way that a socket's does: through the journal, then delivered."""
+
+import asyncio
+from functools import partial
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from protocol.codec import Malformed, check_text, encode_body
+from protocol.errors import ErrorCode
+from protocol.ids import MatchId, Micros, UserId
+from protocol.limits import MEMBERS_MIN
+from server.core.log import NOT_FOUND, Append, Appended, Refused
+from server.core.rate_limits import RatePolicy
+from server.core.tokens import Claims, TokenMinter
+from server.delivery import Delivery
+from server.gateway.api.answers import (
+    Problem,
+    answer,
+    body,
+    clean_id,
+    match_in_path,
+    paging,
+    unrefused,
+    user_in_path,
+)
+from server.gateway.api.callers import Callers
+from server.gateway.api.requests import (
+    EventAnswer,
+    EventRequest,
+    MatchAnswer,
+    MatchesAnswer,
+    MembersRequest,
+    MessageAnswer,
+    MessageRequest,
+    MessagesAnswer,
+    TicketAnswer,
+    TicketRequest,
+    TokenAnswer,
+    TokenRequest,
+)
+from server.gateway.api.user_rates import UserRates
+from server.identities import Identities
+from server.journal import Journal
+from server.ports import Store
+
+TICKET_TTL_S = 30
+
+_token_request = msgspec.json.Decoder(TokenRequest).decode
+_ticket_request = msgspec.json.Decoder(TicketRequest).decode
+_members_request = msgspec.json.Decoder(MembersRequest).decode
+_message_request = msgspec.json.Decoder(MessageRequest).decode
+_event_request = msgspec.json.Decoder(EventRequest).decode
+
+
+class ApiParts(Struct, frozen=True):
+    """What the API works with; made by `server.app`. Without a `minter` this node mints no tokens."""
+
+    store: Store
+    journal: Journal
+    delivery: Delivery
+    callers: Callers
+    identities: Identities
+    minter: TokenMinter | None
+    message_rate: RatePolicy
+    members_max: int
+    token_max_ttl_s: int
+
+
+class Endpoints:
+    """The handlers; each takes a Starlette request and returns the response or raises `Problem`."""
+
+    def __init__(self, parts: ApiParts) -> None:
+        self._parts = parts
+        self._rates = UserRates(parts.message_rate)
+
+    # ---- tokens and tickets
+
+    async def make_token(self, request: Request) -> Response:
+        await self._parts.callers.backend(request)
+        asked = await body(request, _token_request)
+        clean_id("$.user", asked.user)
+        if self._parts.minter is None:
+            raise Problem(ErrorCode.NOT_FOUND, "this node mints no tokens: your issuer does (TOKEN_SECRETS is not set)")
+        if asked.ttl_s > self._parts.token_max_ttl_s:
+            raise Problem(ErrorCode.BAD_REQUEST, f"at most {self._parts.token_max_ttl_s} - at `$.ttl_s`")
+        token, claims = self._parts.minter.mint(asked.user, asked.ttl_s, self._parts.identities.wall_s())
+        return answer(TokenAnswer(token, asked.user, Micros(round(claims.expires_at * 1_000_000))), 201)
+
+    async def make_ticket(self, request: Request) -> Response:
+        claims = await self._parts.callers.anyone(request)
+        asked = await body(request, _ticket_request)
+        if claims is None:
+            claims = self._claims_for(asked.user)
+        elif asked.user not in (None, claims.user):
+            raise Problem(ErrorCode.FORBIDDEN, "a token's ticket is for the token's user")
+        ticket = await self._parts.identities.issue_ticket(claims)
+        return answer(TicketAnswer(ticket, TICKET_TTL_S), 201)
+
+    def _claims_for(self, user: UserId | None) -> Claims:
+        if user is None:
+            raise Problem(ErrorCode.BAD_REQUEST, "name the user - at `$.user`")
+        clean_id("$.user", user)
+        return Claims(user, self._parts.identities.wall_s() + self._parts.token_max_ttl_s)
+
+    # ---- matches
+
+    async def put_match(self, request: Request) -> Response:
+        await self._parts.callers.backend(request)
+        match = match_in_path(request)
+        asked = await body(request, _members_request)
+        members = tuple(dict.fromkeys(asked.members))
+        if not MEMBERS_MIN <= len(members) <= self._parts.members_max:
+            limits = f"{MEMBERS_MIN} to {self._parts.members_max}"
+            raise Problem(ErrorCode.BAD_REQUEST, f"{limits} different users - at `$.members`")
+        for member in members:
+            clean_id("$.members[...]", member)
+        return await self._set_members(match, members)
+
+    async def end_match(self, request: Request) -> Response:
+        await self._parts.callers.backend(request)
+        match = match_in_path(request)
+        if await self._parts.store.match(match) is None:
+            raise Problem(NOT_FOUND.code, NOT_FOUND.message)
+        await self._set_members(match, ())
+        return Response(status_code=204)
+
+    async def get_match(self, request: Request) -> Response:
+        claims = await self._parts.callers.anyone(request)
+        return await self._match(match_in_path(request), claims)
+
+    async def _set_members(self, match: MatchId, members: tuple[UserId, ...]) -> Response:
+        change = unrefused(await self._parts.journal.set_members(match, members))
+        return await self._match(match, None, 201 if change.made else 200)
+
+    async def _match(self, match: MatchId, viewer: Claims | None, status: int = 200) -> Response:
+        state = await self._parts.store.match(match)
+        if viewer is not None and (state is None or viewer.user not in state.members):
+            raise Problem(ErrorCode.NOT_MEMBER)
+        if state is None:
+            raise Problem(NOT_FOUND.code, NOT_FOUND.message)
+        return answer(MatchAnswer(state.match, state.members, state.last_seq, state.last_at, state.messages), status)
+
+    async def list_matches(self, request: Request) -> Response:
+        user = user_in_path(request)
+        await self._parts.callers.user_or_backend(request, user)
+        page = paging(request, of_matches=True)
+        found = await self._parts.store.summaries(user, page.before, page.limit)
+        return answer(MatchesAnswer(found.matches, found.complete))
+
+    # ---- messages
+
+    async def list_messages(self, request: Request) -> Response:
+        claims = await self._parts.callers.anyone(request)
+        match, page = match_in_path(request), paging(request)
+        viewer = None if claims is None else claims.user
+        history = partial(self._parts.store.history, match, viewer)
+        found = unrefused(await history(before=page.before, after=page.after, limit=page.limit))
+        return answer(MessagesAnswer(found.entries, found.complete))
+
+    async def post_message(self, request: Request) -> Response:
+        claims = await self._parts.callers.anyone(request)
+        match = match_in_path(request)
+        asked = await body(request, _message_request)
+        append = self._append(match, self._sender(asked, claims), asked)
+        if claims is not None:
+            self._rates.take(claims.user, self._parts.identities.wall_s())
+        stored = unrefused(await self._stored(append))
+        message = stored.message
+        placed = MessageAnswer(message.match, message.seq, message.created_at, stored.duplicate)
+        return answer(placed, 200 if stored.duplicate else 201)
+
+    def _sender(self, asked: MessageRequest, claims: Claims | None) -> UserId:
+        if claims is not None and asked.sender not in (None, claims.user):
+            raise Problem(ErrorCode.FORBIDDEN, "a user's token sends as its user")
+        sender = claims.user if claims is not None else asked.sender
+        if sender is None:
+            raise Problem(ErrorCode.BAD_REQUEST, "name the sender - at `$.sender`")
+        clean_id("$.sender", sender)
+        return sender
+
+    def _append(self, match: MatchId, sender: UserId, asked: MessageRequest) -> Append:
+        clean_id("$.client_id", asked.client_id)
+        try:
+            check_text("$.body.text", asked.body.text)
+            return Append(match, sender, asked.client_id, encode_body(asked.body), asked.reply_to)
+        except Malformed as problem:
+            raise Problem(problem.code, problem.message) from None
+
+    async def _stored(self, append: Append) -> Appended | Refused:
+        outcome: asyncio.Future[Appended | Refused] = asyncio.get_running_loop().create_future()
+
+        def done(stored: Appended | Refused) -> None:
+            if isinstance(stored, Appended):  # Also when the caller has gone: the members are told all the same.
+                self._parts.delivery.message_stored(stored)
+            if not outcome.done():
+                outcome.set_result(stored)
+
+        self._parts.journal.append(append, done)
+        return await outcome
+
+    # ---- events
+
+    async def post_event(self, request: Request) -> Response:
+        await self._parts.callers.backend(request)
+        user = user_in_path(request)
+        asked = await body(request, _event_request)
+        clean_id("$.name", asked.name)
+        return answer(EventAnswer(self._parts.delivery.event(user, asked.name, asked.data)), 202)

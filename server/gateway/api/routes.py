@@ -1,0 +1,184 @@
+"""The table of routes, and the application that Starlette makes of it."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from protocol.errors import ErrorCode
+from protocol.from_client import JsonObject
+from protocol.schema import protocol_document
+from server.gateway.api.answers import JSON, Problem, answer, error
+from server.gateway.api.endpoints import Endpoints
+from server.gateway.api.openapi import Operation, encoded, openapi_document
+from server.gateway.api.requests import (
+    EventAnswer,
+    EventRequest,
+    MatchAnswer,
+    MatchesAnswer,
+    MembersRequest,
+    MessageAnswer,
+    MessageRequest,
+    MessagesAnswer,
+    TicketAnswer,
+    TicketRequest,
+    TokenAnswer,
+    TokenRequest,
+)
+from server.gateway.api.site import RawApiPaths, SecureHeaders, Site
+from server.ports import StoreUnavailable
+from server.telemetry import CONTENT_TYPE, Telemetry, event, exposition
+
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Awaitable[Response]]
+MATCH: Final = "/v1/matches/{match}"
+MESSAGES: Final = "/v1/matches/{match}/messages"
+_STATUS_CODES: Final[Mapping[int, ErrorCode]] = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
+
+
+class Ready(Struct, frozen=True):
+    """Whether this node should get new connections, and what each thing that it needs says."""
+
+    ready: bool
+    checks: dict[str, str]
+
+
+class DevelopmentAnswer(Struct, frozen=True):
+    """What the demo page needs to help itself; only in development mode."""
+
+    dev: bool
+    api_key: str
+
+
+class HttpParts(Struct, frozen=True):
+    """What the application is made of. `development_key` is None outside development mode."""
+
+    endpoints: Endpoints
+    readiness: Callable[[], Awaitable[Ready]]
+    telemetry: Callable[[], Telemetry]
+    web: Path
+    development_key: str | None
+
+
+OPERATIONS: Final = (
+    Operation("POST", "/v1/tokens", "make_token", "Make an access token for a user.", "API key", TokenRequest,
+              {201: TokenAnswer}),
+    Operation("POST", "/v1/tickets", "make_ticket", "Make a one-use ticket for `/ws?ticket=`.", "API key, user",
+              TicketRequest, {201: TicketAnswer}),
+    Operation("PUT", MATCH, "put_match", "Make a match or change its members.", "API key", MembersRequest,
+              {200: MatchAnswer, 201: MatchAnswer}),
+    Operation("GET", MATCH, "get_match", "Read a match.", "API key, members", None, {200: MatchAnswer}),
+    Operation("DELETE", MATCH, "end_match", "End a match; its log stays readable for the backend.", "API key", None,
+              {204: None}),
+    Operation("GET", MESSAGES, "list_messages", "Read a page of a match's log.", "API key, members", None,
+              {200: MessagesAnswer}, ("before", "after", "limit")),
+    Operation("POST", MESSAGES, "post_message", "Post a message.", "API key with `sender`, members", MessageRequest,
+              {200: MessageAnswer, 201: MessageAnswer}),
+    Operation("GET", "/v1/users/{user}/matches", "list_matches", "Read a page of a user's matches.", "API key, the user",
+              None, {200: MatchesAnswer}, ("before", "limit")),
+    Operation("POST", "/v1/users/{user}/events", "post_event", "Push an unstored event to a user's devices.", "API key",
+              EventRequest, {202: EventAnswer}),
+)  # fmt: skip
+
+
+def application(parts: HttpParts) -> Starlette:
+    """Make the ASGI application of the whole HTTP side."""
+    site = Site(parts.web)
+    routes = [
+        *_api_routes(parts.endpoints),
+        _route("/healthz", _healthy),
+        _route("/readyz", _readiness(parts.readiness)),
+        _route("/metrics", _metrics(parts.telemetry)),
+        _route("/protocol.json", _document(protocol_document())),
+        _route("/openapi.json", _document(openapi_document(OPERATIONS))),
+        *(_route(path, site.serve) for path in site.paths),
+    ]
+    if parts.development_key is not None:
+        routes.append(_route("/v1/dev", _development(parts.development_key)))
+    handlers = {HTTPException: _answer_http_exception, Exception: _answer_fault}
+    return Starlette(
+        routes=routes, middleware=[Middleware(SecureHeaders), Middleware(RawApiPaths)], exception_handlers=handlers
+    )
+
+
+def _api_routes(endpoints: Endpoints) -> list[Route]:
+    by_path: dict[str, dict[str, Handler]] = {}
+    for each in OPERATIONS:
+        by_path.setdefault(each.path, {})[each.method] = getattr(endpoints, each.name)
+    return [_route(path, _by_method(handlers), *handlers) for path, handlers in by_path.items()]
+
+
+def _by_method(handlers: Mapping[str, Handler]) -> Handler:
+    async def handler(request: Request) -> Response:
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return handler
+
+
+def _route(path: str, handler: Handler, *methods: str) -> Route:
+    async def guarded(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            return error(problem)
+        except StoreUnavailable as unavailable:
+            return error(Problem(ErrorCode.UNAVAILABLE, retry_after_ms=unavailable.retry_after_ms))
+
+    return Route(path, guarded, methods=methods or ("GET",))
+
+
+async def _healthy(_: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+def _readiness(check: Callable[[], Awaitable[Ready]]) -> Handler:
+    async def handler(_: Request) -> Response:
+        ready = await check()
+        return answer(ready, 200 if ready.ready else 503)
+
+    return handler
+
+
+def _metrics(telemetry: Callable[[], Telemetry]) -> Handler:
+    async def handler(_: Request) -> Response:
+        return Response(exposition(telemetry()), headers={"Content-Type": CONTENT_TYPE})
+
+    return handler
+
+
+def _document(document: JsonObject) -> Handler:
+    content = encoded(document)
+
+    async def handler(_: Request) -> Response:
+        return Response(content, media_type=JSON)
+
+    return handler
+
+
+def _development(api_key: str) -> Handler:
+    async def handler(_: Request) -> Response:
+        return answer(DevelopmentAnswer(dev=True, api_key=api_key))
+
+    return handler
+
+
+async def _answer_http_exception(_: Request, exception: Exception) -> Response:
+    assert isinstance(exception, HTTPException)
+    response = error(Problem(_STATUS_CODES.get(exception.status_code, ErrorCode.BAD_REQUEST)))
+    response.status_code = exception.status_code
+    response.headers.update(exception.headers or {})
+    return response
+
+
+async def _answer_fault(request: Request, exception: Exception) -> Response:
+    _log.error("api.fault", exc_info=exception, extra=event(method=request.method, path=request.url.path))
+    return error(Problem(ErrorCode.INTERNAL))
