@@ -1,0 +1,121 @@
+"""What is measured: our server and its two peers, each alone on core 0, and what the kernel says that they use."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.support.private_server import inherited
+from tests.support.programs import Program, free_port, running
+
+SERVER_CORE: Final = 0
+LOAD_CORE: Final = 1
+API_KEY: Final = "bench-key-7d1f0c5a9e3b4862d4c8a1f7b2e69035"
+TOKEN_SECRET: Final = "bench-hs256-5b8e2f9c1d7a4036e9f3b6c2a8d15470"
+# Limits that would end a measurement instead of being measured. Everything else is as in production.
+LIFTED: Final = {
+    "MAX_CONNECTIONS": "100000",
+    "MAX_CONNECTIONS_PER_ADDRESS": "100000",
+    "MAX_MEMBERS": "1000",
+    "MESSAGE_RATE_PER_S": "1000000",
+    "MESSAGE_BURST": "1000000",
+    "FRAME_RATE_PER_S": "1000000",
+    "FRAME_BURST": "1000000",
+    "TYPING_INTERVAL_MS": "0",
+    "EPHEMERAL_HOLD_MS": "0",
+    "LOG_LEVEL": "warning",
+}
+# Sets the core, then becomes the program: the process id stays.
+_PINNED: Final = "import os,sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.execv(sys.argv[2], sys.argv[2:])"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running process that relays."""
+
+    name: str
+    port: int
+    program: Program
+
+    @property
+    def is_duologue(self) -> bool:
+        """Whether it speaks our protocol; the peers pass on anything, by path."""
+        return self.name == "duologue"
+
+    def url(self, path: str) -> str:
+        """Return where to connect; `path` names the room on a peer."""
+        return f"ws://127.0.0.1:{self.port}{'/ws' if self.is_duologue else path}"
+
+    @property
+    def http_url(self) -> str:
+        """Return the origin of the HTTP API."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def cpu_us(self) -> float:
+        """Return the CPU time used so far by all threads, from the scheduler's own nanoseconds."""
+        tasks = Path(f"/proc/{self.program.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1000
+
+    def rss_bytes(self) -> int:
+        """Return the resident memory."""
+        return int(Path(f"/proc/{self.program.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def collect(self) -> None:
+        """Make our server collect garbage."""
+        os.kill(self.program.pid, signal.SIGUSR2)
+
+
+@contextmanager
+def targets(folder: Path) -> Iterator[list[Target]]:
+    """Run our server and the peers that this machine can run, until the block ends."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(_duologue(folder)), stack.enter_context(_websockets())]
+        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        if compiler is not None:
+            found.append(stack.enter_context(_c_relay(compiler, folder)))
+        yield found
+
+
+@contextmanager
+def _duologue(folder: Path) -> Iterator[Target]:
+    port = free_port()
+    environment = {
+        **inherited(),
+        **LIFTED,
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "DATABASE_URL": f"sqlite:{folder / 'bench.db'}",
+        "API_KEYS": API_KEY,
+        "TOKEN_SECRETS": TOKEN_SECRET,
+    }
+    argv = [sys.executable, "-m", "tests.benchmarks.collectable"]
+    with running(_pinned(argv), ready=f":{port}", environment=environment) as program:
+        yield Target("duologue", port, program)
+
+
+@contextmanager
+def _websockets() -> Iterator[Target]:
+    port = free_port()
+    argv = [sys.executable, "-m", "tests.benchmarks.relay_websockets", str(port)]
+    with running(_pinned(argv), ready="ready", environment=inherited()) as program:
+        yield Target("websockets.serve", port, program)
+
+
+@contextmanager
+def _c_relay(compiler: str, folder: Path) -> Iterator[Target]:
+    binary, port = folder / "relay", free_port()
+    subprocess.run([compiler, "-O2", "-o", binary, Path(__file__).with_name("relay.c")], check=True)
+    with running(_pinned([str(binary), str(port)]), ready="ready", environment=inherited()) as program:
+        yield Target("C epoll", port, program)
+
+
+def _pinned(argv: list[str]) -> list[str]:
+    if len(os.sched_getaffinity(0)) < 2:
+        return argv
+    return [sys.executable, "-c", _PINNED, str(SERVER_CORE), *argv]
