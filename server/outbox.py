@@ -8,7 +8,6 @@ Refuses: growth. When what waits here and in the transport would pass the bound,
 closes the connection as a slow reader. While the transport is paused, ephemeral frames coalesce and are not written.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Final, Protocol
@@ -31,6 +30,16 @@ class Sink(Protocol):
         """End the connection at once."""
 
 
+class Scheduler(Protocol):
+    """The part of an event loop that a flusher needs."""
+
+    def call_soon(self, callback: Callable[[], None], /) -> object:
+        """Call at the next tick."""
+
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> object:
+        """Call after `delay` seconds."""
+
+
 def frame_text(payload: bytes) -> bytes:
     """Build the server's text frame around `payload`: final, unmasked, uncompressed (RFC 6455 section 5.2)."""
     size = len(payload)
@@ -48,7 +57,7 @@ class Flusher:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop: Scheduler,
         *,
         bound_bytes: int = 1 << 20,
         high_water_bytes: int = 64 * 1024,

@@ -8,7 +8,7 @@ parsed where the reason is a limit, and the client gets a moment to read them.
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import assert_never
+from typing import assert_never, cast
 
 from typing_extensions import override
 
@@ -40,7 +40,8 @@ class Door(asyncio.Protocol):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection, and decide by the limits before a byte of it is read."""
-        assert isinstance(transport, asyncio.Transport)  # a stream server makes no other
+        # A stream server makes no other kind, but uvloop's does not say so by inheritance.
+        transport = cast("asyncio.Transport", transport)
         host, self._transport = self._host, transport
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if isinstance(peer, tuple) else ""

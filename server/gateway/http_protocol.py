@@ -8,8 +8,11 @@ uvicorn's protocol class is not documented API: its version is pinned, and the c
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
+from starlette.requests import ClientDisconnect
 from typing_extensions import override
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -43,6 +46,7 @@ class DeadlineHTTP(HttpToolsProtocol):
         self._limits = limits
         self._timer: Slot | None = None
         self._is_refused = False
+        self.app = _without_disconnects(self.app)
         self._start()
 
     def _start(self) -> None:
@@ -66,7 +70,6 @@ class DeadlineHTTP(HttpToolsProtocol):
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._start()
         self._arm()
 
     @override
@@ -148,6 +151,16 @@ class DeadlineHTTP(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.disarm(self)
             self._timer = None
+
+
+def _without_disconnects(app: ASGI3Application) -> ASGI3Application:
+    """Let a request end quietly whose client went away, or was cut, before its body was whole."""
+
+    async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        with suppress(ClientDisconnect):
+            await app(scope, receive, send)
+
+    return run
 
 
 def _problem(headers: Sequence[tuple[bytes, bytes]], body_max_bytes: int) -> tuple[int, str] | None:

@@ -7,7 +7,6 @@ and its heap entry. After a stall of the loop it lets the sockets be read once b
 Refuses: precision. A slot is 250 ms.
 """
 
-import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable
@@ -17,6 +16,20 @@ logger = logging.getLogger(__name__)
 
 # A loop that is this late was busy or frozen: what it should have read is still in the sockets.
 STALL_S: Final = 1.0
+
+
+class Handle(Protocol):
+    """A call that can be taken back."""
+
+    def cancel(self) -> None:
+        """Do not call."""
+
+
+class Clockwork(Protocol):
+    """The part of an event loop that turns a wheel."""
+
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> Handle:
+        """Call after `delay` seconds."""
 
 
 class Expiring(Protocol):
@@ -52,8 +65,8 @@ class TimerWheel:
         self.time = now()
         self._next = math.floor(self.time / slot_s) + 1
         self._slots: dict[int, Slot] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._handle: asyncio.TimerHandle | None = None
+        self._loop: Clockwork | None = None
+        self._handle: Handle | None = None
         self._excused = False
 
     def __len__(self) -> int:
@@ -84,7 +97,7 @@ class TimerWheel:
             if slot is not None:
                 _expire(slot, now)
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def start(self, loop: Clockwork) -> None:
         """Turn by the clock of `loop` until `stop`."""
         self._loop = loop
         self._schedule()
