@@ -27,6 +27,7 @@ from urllib.request import (
 from msgspec import Struct
 
 from server.core.keys import KeysRefused, VerificationKey, keys_of_jwks
+from server.telemetry import event
 
 FETCH_TIMEOUT_S: Final = 5.0
 MIN_INTERVAL_S: Final = 10.0
@@ -113,7 +114,7 @@ class Jwks:
         try:
             keys = await self._read()
         except JwksUnusable as error:
-            _log.warning("jwks.refresh_failed", extra={"fields": {"reason": str(error), "keys": "kept"}})
+            _log.warning("jwks.refresh_failed", extra=event(reason=str(error), keys="kept"))
             return False
         self._on_keys(keys)
         return True

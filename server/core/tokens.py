@@ -118,7 +118,7 @@ class TokenVerifier:
 
     def _check_claims(self, claims: _WireClaims, now: float) -> Claims:
         if claims.exp <= now:
-            raise TokenRefused(ErrorCode.TOKEN_EXPIRED, "token: expired")
+            raise TokenRefused(ErrorCode.TOKEN_EXPIRED, "token refused: expired")
         self._check_times(claims, now)
         self._check_parties(claims)
         issued_at = None if claims.iat is None else float(claims.iat)
@@ -173,7 +173,7 @@ class TokenMinter:
 
 
 def _refuse(reason: str, *, unknown_key: bool = False) -> NoReturn:
-    raise TokenRefused(ErrorCode.TOKEN_INVALID, f"token: {reason}", unknown_key=unknown_key)
+    raise TokenRefused(ErrorCode.TOKEN_INVALID, f"token refused: {reason}", unknown_key=unknown_key)
 
 
 def _decode_header(part: bytes) -> _Header:

@@ -46,7 +46,7 @@ class Issuer:
                         drip()
                         self.wfile.write(b" ")
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # type: ignore[explicit-override]
+            def log_message(self, format: str, *args: object) -> None:  # type: ignore[explicit-override]  # noqa: A002
                 """Say nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

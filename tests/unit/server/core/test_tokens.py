@@ -121,7 +121,7 @@ def test_97_a_key_of_one_type_does_not_verify_another_algorithm() -> None:
 def test_98_a_kid_is_a_name_and_nothing_else(kid: str) -> None:
     token = sign(CLAIMS, RS_KEY, "RS256", {"kid": kid})
     refused = refusal(token, issuer_verifier())
-    assert refused.message == "token: signed with an unknown key"
+    assert refused.message == "token refused: signed with an unknown key"
     assert refused.unknown_key
     assert_invalid(sign(CLAIMS, b"", "HS256", {"kid": kid}), "wrong signature")
     assert verifier().verify(sign(CLAIMS, header={"kid": kid}), NOW).user == "alice"
@@ -206,10 +206,10 @@ def test_100_nbf_and_iat_may_be_five_seconds_ahead_and_no_more(claim: str, becau
 def test_106_a_clock_that_jumps_expires_tokens_and_a_clock_that_jumps_back_does_not_lengthen_them() -> None:
     token = sign({**CLAIMS, "iat": NOW})
     assert refusal(token, now=NOW + 3600).code is ErrorCode.TOKEN_EXPIRED
-    assert refusal(token, now=NOW - 3600).message == "token: issued in the future"
+    assert refusal(token, now=NOW - 3600).message == "token refused: issued in the future"
     assert (
         refusal(sign({"sub": "alice", "exp": NOW + DAY_S}), now=NOW - 3600).message
-        == "token: expires too far in the future"
+        == "token refused: expires too far in the future"
     )
 
 
@@ -336,8 +336,8 @@ def test_105_replaced_issuer_keys_take_effect_at_once() -> None:
     subject.replace_issuer_keys(
         keys_of_jwks(jwks(ed2=ed25519.Ed25519PrivateKey.generate().public_key()), ALL_ALGORITHMS)
     )
-    assert refusal(named, subject).message == "token: signed with an unknown key"
-    assert refusal(unnamed, subject).message == "token: wrong signature"
+    assert refusal(named, subject).message == "token refused: signed with an unknown key"
+    assert refusal(unnamed, subject).message == "token refused: wrong signature"
     assert refusal(unnamed, subject).unknown_key
     assert subject.verify(sign(CLAIMS), NOW).user == "alice"
 
