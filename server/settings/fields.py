@@ -1,0 +1,146 @@
+"""Every setting: its type, bounds, unit, default and one line of help. The environment variable is the name in capitals."""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from server.settings.values import Secret
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+MEMORY: Final = "memory:"
+SQLITE: Final = "sqlite:"
+
+
+def _text(help_line: str) -> Meta:
+    return Meta(description=help_line)
+
+
+def _number(help_line: str, lowest: float, highest: float, unit: str) -> Meta:
+    return Meta(description=help_line, ge=lowest, le=highest, extra={"unit": unit})
+
+
+def _seconds(help_line: str, lowest: float, highest: float) -> Meta:
+    return _number(help_line, lowest, highest, "s")
+
+
+def _ms(help_line: str, lowest: int, highest: int) -> Meta:
+    return _number(help_line, lowest, highest, "ms")
+
+
+def _bytes(help_line: str, lowest: int, highest: int) -> Meta:
+    return _number(help_line, lowest, highest, "bytes")
+
+
+def _count(help_line: str, lowest: int, highest: int) -> Meta:
+    return _number(help_line, lowest, highest, "")
+
+
+_MANY: Final = 10_000_000
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """How this node runs. Fields without a line of help are not settings but follow from how it was started."""
+
+    development: bool = False
+
+    # Where it listens and keeps its data.
+    host: Annotated[
+        str, _text("Address to listen on; `0.0.0.0` or `::` for all. Development mode takes loopback only.")
+    ] = "127.0.0.1"
+    port: Annotated[int, _count("Port to listen on; 0 takes a free one and prints it.", 0, 65_535)] = 8000
+    database_url: Annotated[
+        str, _text("`sqlite:` and a path (its folder is the data directory), or `memory:`, which forgets at exit.")
+    ] = "sqlite:data/duologue.db"
+
+    # Who gets in.
+    api_keys: Annotated[
+        tuple[Secret, ...],
+        _text("Keys of your backend for the HTTP API, 32 characters or more each; several to rotate."),
+    ] = ()
+    token_secrets: Annotated[
+        tuple[Secret, ...],
+        _text(
+            "HS256 secrets, 32 bytes or more each. All verify, the first one mints: rotate by putting a new one first."
+        ),
+    ] = ()
+    jwks_url: Annotated[str, _text("Address of your issuer's public keys; without TLS only on loopback.")] = ""
+    jwks_file: Annotated[str, _text("File with your issuer's public keys, instead of `JWKS_URL`.")] = ""
+    jwks_refresh_s: Annotated[float, _seconds("How often the public keys are read again.", 1, 86_400)] = 300
+    token_algorithms: Annotated[
+        tuple[str, ...],
+        _text(
+            "Of `HS256`, `RS256`, `ES256`, `EdDSA`; empty means those that the secrets and public keys above can have."
+        ),
+    ] = ()
+    token_audience: Annotated[
+        tuple[str, ...], _text("Tokens must have one of these in `aud`; empty: not checked.")
+    ] = ()
+    token_issuer: Annotated[str, _text("Tokens must have this `iss`; empty: not checked.")] = ""
+    token_max_ttl_s: Annotated[int, _seconds("Tokens that live longer are refused.", 60, 2_592_000)] = 86_400
+    token_warning_s: Annotated[float, _seconds("`token_expiring` is sent so long before the end.", 0, 3600)] = 60
+    token_grace_s: Annotated[float, _seconds("A connection outlives its token by this much.", 0, 3600)] = 25
+    allowed_origins: Annotated[
+        tuple[str, ...],
+        _text("Origins of pages that may connect, like `https://app.example`; `same-origin`; or `*` for every page."),
+    ] = ("same-origin",)
+
+    # How much of everything.
+    max_connections: Annotated[int, _count("Sockets open at once on this node.", 1, _MANY)] = 20_000
+    max_connections_per_address: Annotated[
+        int, _count("…from one address (a whole campus may share one).", 1, _MANY)
+    ] = 500
+    max_connections_per_user: Annotated[int, _count("…of one user: devices and tabs.", 1, _MANY)] = 20
+    max_message_bytes: Annotated[int, _bytes("Largest frame or HTTP body accepted.", 4096, 1_048_576)] = 65_536
+    send_buffer_bytes: Annotated[
+        int, _bytes("The kernel's send buffer of a socket; small, so that a slow reader shows.", 4096, 16_777_216)
+    ] = 262_144
+    outbox_max_bytes: Annotated[
+        int,
+        _bytes("What waits for one connection beyond that; a reader that needs more is closed.", 65_536, 1_073_741_824),
+    ] = 1_048_576
+    max_members: Annotated[int, _count("Members of one match.", 2, 10_000)] = 50
+    max_watched: Annotated[int, _count("Users whose presence one connection watches.", 1, 10_000)] = 200
+    message_rate_per_s: Annotated[
+        float, _number("Messages a connection may send, sustained.", 0.01, 1_000_000, "per s")
+    ] = 5
+    message_burst: Annotated[int, _count("…and at once.", 1, 1_000_000)] = 20
+    frame_rate_per_s: Annotated[
+        float, _number("Frames of every kind a connection may send, sustained.", 1, 1_000_000, "per s")
+    ] = 50
+    frame_burst: Annotated[int, _count("…and at once.", 1, 1_000_000)] = 200
+
+    # How long to wait.
+    head_timeout_s: Annotated[float, _seconds("For the whole head of a request.", 0.1, 300)] = 5
+    auth_timeout_s: Annotated[float, _seconds("For `hello` after the socket opened.", 0.1, 300)] = 10
+    ping_after_s: Annotated[float, _seconds("Silence after which a ping is sent.", 0.1, 3600)] = 25
+    ping_timeout_s: Annotated[float, _seconds("For any frame after that ping.", 0.1, 3600)] = 10
+    close_timeout_s: Annotated[float, _seconds("For the other side to finish a close.", 0.1, 300)] = 5
+    drain_s: Annotated[float, _seconds("To send clients away and finish after SIGTERM.", 0, 3600)] = 30
+    typing_interval_ms: Annotated[int, _ms("`typing` is forwarded at most so often per user and match.", 0, 60_000)] = (
+        3000
+    )
+    typing_expires_ms: Annotated[int, _ms("Clients clear it after this.", 1000, 60_000)] = 8000
+    presence_debounce_ms: Annotated[int, _ms("From a user's last socket closing to offline.", 0, 60_000)] = 2000
+    ephemeral_hold_ms: Annotated[int, _ms("Typing, presence and receipts wait so long for company.", 0, 5000)] = 100
+
+    log_level: Annotated[LogLevel, _text("`debug`, `info`, `warning` or `error`.")] = "info"
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """Where the database file is; None for `memory:`."""
+        return Path(self.database_url.removeprefix(SQLITE)) if self.database_url.startswith(SQLITE) else None
+
+    @property
+    def algorithms(self) -> frozenset[str]:
+        """The token algorithms that count: those named, or all that the configured keys can have."""
+        if self.token_algorithms:
+            return frozenset(self.token_algorithms)
+        secret = {"HS256"} if self.token_secrets else set()
+        public = {"RS256", "ES256", "EdDSA"} if self.jwks_location else set()
+        return frozenset(secret | public)
+
+    @property
+    def jwks_location(self) -> str:
+        """Where the issuer's keys are, an address or a path; "" for nowhere."""
+        return self.jwks_url or self.jwks_file
