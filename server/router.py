@@ -6,7 +6,7 @@ authorised by the hub's members and delivered at once.
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, Protocol, TypeVar, assert_never
+from typing import Final, TypeVar, assert_never
 
 from msgspec import Struct, UnsetType
 
@@ -15,7 +15,7 @@ from protocol.codec import Malformed, encode_body
 from protocol.errors import ErrorCode
 from protocol.from_client import AuthRefresh, Hello, History, Matches, MessageSend, PresenceWatch, Receipt, Sync, Typing
 from protocol.from_server import Error, GoingAway, HistoryPage, MatchesPage, Ok, Sent, Synced, Watching
-from protocol.ids import Micros, RequestId, Seq, SessionId, UserId
+from protocol.ids import RequestId, Seq, SessionId, UserId
 from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX
 from server.core.log import NOT_MEMBER, Append, Appended, EntryPage, Mark, Marked, Refused, SummaryPage, SyncResult
 from server.core.presence import PresenceBook
@@ -27,25 +27,16 @@ from server.hub import Hub, Members, Recipient, frame
 from server.identities import Identities
 from server.journal import Journal
 from server.peer import Peer, Wheel
-from server.ports import Store
+from server.ports import Clock, Store
 from server.reads import Reads
 from server.resume import Resumer
+from server.telemetry import Telemetry
 
 READS_MAX: Final = 16
 # Requests of one connection that may wait for the store at once; one more is answered `rate_limited`.
 READ_RETRY_MS: Final = 100
 
 Result = TypeVar("Result")
-
-
-class Chance(Protocol):
-    """Where wall-clock time and names come from."""
-
-    def micros(self) -> Micros:
-        """Read the wall clock, in microseconds since the Unix epoch."""
-
-    def random_id(self) -> str:
-        """Return 128 random bits as text."""
 
 
 class Parts(Struct, frozen=True):
@@ -61,32 +52,21 @@ class Parts(Struct, frozen=True):
     typing: TypingBook
     resumer: Resumer
     identities: Identities
-    chance: Chance
+    clock: Clock
     wheel: Wheel
+    telemetry: Telemetry
     connections_per_user_max: int
-
-
-class RouterCounts:
-    """Plain totals that telemetry reads."""
-
-    __slots__ = ("rate_limited", "tokens_refused", "typing_forwarded", "typing_suppressed")
-
-    def __init__(self) -> None:
-        self.rate_limited = 0
-        self.tokens_refused = 0
-        self.typing_forwarded = 0
-        self.typing_suppressed = 0
 
 
 class Router:
     """The node's switchboard."""
 
-    __slots__ = ("_parts", "counts", "wheel")
+    __slots__ = ("_parts", "telemetry", "wheel")
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.wheel = parts.wheel
-        self.counts = RouterCounts()
+        self.telemetry = parts.telemetry
 
     def carry_out(self, peer: Peer, actions: Actions) -> None:
         """Do all of `actions`, in order; the frequent ones are looked for first."""
@@ -119,7 +99,7 @@ class Router:
         parts = self._parts
         parts.hub.remove(peer)
         parts.presence.unwatch(peer)
-        parts.presence.leave(peer.user, self.wheel.now(), parts.chance.micros())
+        parts.presence.leave(peer.user, self.wheel.now(), parts.clock.micros())
         if not parts.hub.connections(peer.user):
             for match in parts.typing.user_left(peer.user):
                 parts.delivery.typing(peer.user, match, parts.hub.members(match) or (), on=False)
@@ -128,7 +108,7 @@ class Router:
         """Tell what time alone has changed: users who stayed away, typing that ran out."""
         parts = self._parts
         parts.typing.settle(now)
-        for change in parts.presence.settle(now, parts.chance.micros()):
+        for change in parts.presence.settle(now, parts.clock.micros()):
             parts.delivery.presence(change)
 
     def going_away(self, spread_ms: int) -> None:
@@ -166,7 +146,7 @@ class Router:
             case Claims():
                 actions = conversation.accept(hello, outcome, self._expires_at(outcome))
             case TokenRefused():
-                self.counts.tokens_refused += 1
+                self.telemetry.tokens_refused += 1
                 actions = conversation.refuse(hello, outcome)
             case Refused():
                 peer.say(_error(outcome, hello.id))
@@ -183,7 +163,7 @@ class Router:
             case Claims():
                 actions = conversation.renew(request, outcome, self._expires_at(outcome))
             case TokenRefused():
-                self.counts.tokens_refused += 1
+                self.telemetry.tokens_refused += 1
                 actions = conversation.refuse_renewal(request, outcome)
             case Refused():
                 peer.say(_error(outcome, request.id))
@@ -205,10 +185,10 @@ class Router:
         elif len(parts.hub.connections(user)) >= parts.connections_per_user_max:
             peer.close(CloseCode.TOO_MANY_CONNECTIONS, "this user has too many connections")
             return
-        peer.session = SessionId(parts.chance.random_id())
+        peer.session = SessionId(parts.clock.random_id())
         peer.is_live = True
         parts.hub.add(peer)
-        change = parts.presence.arrive(user, parts.chance.micros())
+        change = parts.presence.arrive(user, parts.clock.micros())
         parts.resumer.start(peer, action.hello)
         if change is not None:
             parts.delivery.presence(change)
@@ -218,7 +198,7 @@ class Router:
     def _say(self, peer: Peer, action: Say) -> None:
         peer.say(action.message)
         if isinstance(action.message, Error) and action.message.code is ErrorCode.RATE_LIMITED:
-            self.counts.rate_limited += 1
+            self.telemetry.rate_limited += 1
 
     def _read(
         self,
@@ -229,7 +209,7 @@ class Router:
     ) -> None:
         """Have `read` done and its result used, if the peer is still there; answer a refusal as it is."""
         if peer.reads >= READS_MAX:
-            self.counts.rate_limited += 1
+            self.telemetry.rate_limited += 1
             peer.say(refusal(ErrorCode.RATE_LIMITED, request_id, retry_after_ms=READ_RETRY_MS))
             return
 
@@ -341,10 +321,10 @@ class Router:
             peer.say(_error(NOT_MEMBER, request_id))
             return
         if self._parts.typing.should_forward(user, match, on=request.on, now=self.wheel.now()):
-            self.counts.typing_forwarded += 1
+            self.telemetry.typing_forwarded += 1
             self._parts.delivery.typing(user, match, members, on=request.on)
         else:
-            self.counts.typing_suppressed += 1
+            self.telemetry.typing_suppressed += 1
         if request_id is not None:
             peer.say(Ok(request_id))
 

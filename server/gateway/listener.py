@@ -21,6 +21,17 @@ logger = logging.getLogger(__name__)
 BACKLOG: Final = 4096
 
 
+def make_flusher(loop: asyncio.AbstractEventLoop, limits: SocketLimits) -> Flusher:
+    """Make the flusher of all outboxes of a loop, bounded as `limits` say."""
+    return Flusher(
+        loop,
+        bound_bytes=limits.outbox_max_bytes,
+        high_water_bytes=limits.high_water_bytes,
+        hold_s=limits.ephemeral_hold_s,
+        keys_max=limits.ephemeral_keys_max,
+    )
+
+
 class Listener:
     """Sockets in; see the module. Make it in the running loop that will serve it."""
 
@@ -31,19 +42,17 @@ class Listener:
         http: HttpFactory | None = None,
         limits: SocketLimits | None = None,
         wheel: TimerWheel | None = None,
+        flusher: Flusher | None = None,
     ) -> None:
-        """Give upgrades to `accept` and plain requests to `http`; a `wheel` of one's own is started by its owner."""
+        """Give upgrades to `accept` and plain requests to `http`; a `wheel` of one's own is started by its owner.
+
+        A `flusher` of one's own is made with `make_flusher` from the same limits.
+        """
         self._loop = asyncio.get_running_loop()
         self.limits = limits or SocketLimits()
         self._owns_wheel = wheel is None
         self.wheel = wheel or TimerWheel(self._loop.time)
-        self.flusher = Flusher(
-            self._loop,
-            bound_bytes=self.limits.outbox_max_bytes,
-            high_water_bytes=self.limits.high_water_bytes,
-            hold_s=self.limits.ephemeral_hold_s,
-            keys_max=self.limits.ephemeral_keys_max,
-        )
+        self.flusher = flusher or make_flusher(self._loop, self.limits)
         self._host = SocketHost(accept, self.limits, self.flusher, self.wheel)
         self._http = http
         self._server: asyncio.Server | None = None

@@ -1,0 +1,60 @@
+"""`python -m server`: serve with the settings of the environment; `--dev` for development on this machine alone."""
+
+import argparse
+import os
+import sys
+
+import uvloop
+
+from server.adapters.clock import SystemClock
+from server.adapters.jwks import JwksUnusable
+from server.app import serve
+from server.ports import StoreUnusable
+from server.settings import Settings, SettingsError, for_development, from_environment
+from server.telemetry import configure_logs
+
+EXIT_UNUSABLE = 2
+# The settings, the data or the address cannot be used; the line on stderr says which and why.
+
+
+def main() -> int:
+    """Run the server; return the exit code."""
+    arguments = _parser().parse_args()
+    clock = SystemClock()
+    try:
+        settings = _settings(development=arguments.dev, clock=clock)
+        configure_logs(settings.log_level, _secrets(settings))
+        uvloop.run(serve(settings, clock, _announce))
+    except (SettingsError, StoreUnusable, JwksUnusable, OSError) as problem:
+        sys.stderr.write(f"duologue: cannot start: {problem}\n")
+        return EXIT_UNUSABLE
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m server", description="Serve realtime chat; docs/operations.md has more."
+    )
+    parser.add_argument("--dev", action="store_true", help="development mode: API key `dev`, on loopback only")
+    return parser
+
+
+def _settings(*, development: bool, clock: SystemClock) -> Settings:
+    if development:
+        return for_development(os.environ, lambda: clock.random_id() + clock.random_id())
+    return from_environment(os.environ)
+
+
+def _secrets(settings: Settings) -> tuple[str, ...]:
+    return tuple(secret.reveal() for secret in (*settings.api_keys, *settings.token_secrets))
+
+
+def _announce(address: str) -> None:
+    sys.stderr.write(f"Duologue is ready: {address} (open it in two windows; Ctrl-C ends it)\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

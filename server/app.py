@@ -1,0 +1,109 @@
+"""The life of a node: start, serve, end gracefully. The only place that starts tasks.
+
+The end, after SIGTERM or SIGINT: accept nothing new, tell every client to go (spread, so that the other nodes are not
+stormed), close those that stay, finish what the journal has accepted, close the store. A second signal ends at once.
+"""
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from protocol.close_codes import CloseCode
+from server.node import Node, make_node
+from server.ports import Clock
+from server.settings import Settings
+from server.telemetry import event
+
+_log = logging.getLogger(__name__)
+
+SETTLE_S: Final = 0.25
+# How often presence and typing are settled, and how often the end looks whether everybody has left.
+RECONNECTS_PER_S: Final = 200
+# Clients that are sent away per second, at most; fewer when the drain time allows.
+STAY_S: Final = 1.0
+# From the moment when the last client should have gone to closing those that stay.
+CLOSING_S: Final = 3.0
+LOOK_S: Final = 0.02
+
+
+async def serve(settings: Settings, clock: Clock, announce: Callable[[str], None]) -> None:
+    """Run a node until a signal ends it; `announce` is told the address when it is ready."""
+    node = await make_node(settings, clock)
+    stop = _on_signals()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            work = [tasks.create_task(_run(each)) for each in node.work]
+            work.append(tasks.create_task(_settle(node, clock)))
+            await _start(node, settings, announce)
+            await stop.wait()
+            _log.info("stopping", extra=event(connections=len(node.listener.connections)))
+            await _drain(node, settings.drain_s)
+            for task in work:
+                task.cancel()
+    finally:
+        node.listener.stop()
+        node.wheel.stop()
+        await node.store.close()
+    _log.info("stopped")
+
+
+async def _start(node: Node, settings: Settings, announce: Callable[[str], None]) -> None:
+    loop = asyncio.get_running_loop()
+    node.wheel.start(loop)
+    await node.listener.start(settings.host, settings.port)
+    # What was made so far stays: the collector need not look at it again, and every connection adds little garbage.
+    gc.collect()
+    gc.freeze()
+    host, port = node.listener.address
+    announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+
+async def _run(work: Callable[[], Coroutine[None, None, None]]) -> None:
+    await work()
+
+
+async def _settle(node: Node, clock: Clock) -> None:
+    while True:
+        await asyncio.sleep(SETTLE_S)
+        node.router.settle(clock.now())
+
+
+def _on_signals() -> asyncio.Event:
+    """Return the event that the first signal sets; the second finds the default handlers again."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stopped() -> None:
+        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped)
+    return stop
+
+
+async def _drain(node: Node, drain_s: float) -> None:
+    node.health.is_draining = True
+    node.listener.stop_accepting()
+    spread_s = min(drain_s / 2, len(node.hub) / RECONNECTS_PER_S)
+    node.router.going_away(round(spread_s * 1000))
+    await _until_gone(node, min(drain_s, spread_s + STAY_S))
+    for connection in tuple(node.listener.connections):
+        connection.close(CloseCode.GOING_AWAY, "this node is being stopped")
+    for http in tuple(node.http.connections):
+        http.shutdown()
+    await _until_gone(node, CLOSING_S)
+    await node.journal.drain()
+
+
+async def _until_gone(node: Node, within_s: float) -> None:
+    try:
+        async with asyncio.timeout(within_s):
+            while node.listener.connections:  # noqa: ASYNC110 - a moment's look at the end is not worth an event
+                await asyncio.sleep(LOOK_S)
+    except TimeoutError:
+        return

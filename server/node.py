@@ -1,0 +1,319 @@
+"""The composition root: makes every part of a node from the settings and joins them. `server.app` runs what is made here."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs
+
+import uvicorn
+from msgspec import Struct
+from starlette.applications import Starlette
+from uvicorn.server import ServerState
+
+from protocol.from_server import Limits, Timers
+from protocol.ids import MatchId
+from protocol.limits import (
+    DATA_MAX_BYTES,
+    HELLO_CURSORS_MAX,
+    PAGE_MAX,
+    SYNC_CURSORS_MAX,
+    SYNC_DELAY_MS,
+    TEXT_MAX_CHARS,
+)
+from server.adapters.jwks import Jwks, JwksSource
+from server.adapters.store_memory import MemoryStore
+from server.adapters.store_sqlite import SqliteStore
+from server.adapters.tickets_memory import MemoryTickets
+from server.core.api_keys import ApiKeys
+from server.core.keys import HS256, secret_key
+from server.core.presence import PresenceBook
+from server.core.rate_limits import RatePolicy
+from server.core.session import Session, SessionPolicy
+from server.core.tokens import TokenMinter, TokenPolicy, TokenVerifier
+from server.core.typing import TypingBook
+from server.delivery import Delivery
+from server.gateway.api.callers import Callers
+from server.gateway.api.endpoints import ApiParts, Endpoints
+from server.gateway.api.routes import HttpParts, Ready, application
+from server.gateway.handshake import Upgrade
+from server.gateway.http_protocol import http_factory
+from server.gateway.limits import SocketLimits
+from server.gateway.listener import Listener, make_flusher
+from server.gateway.websocket import Connection
+from server.gateway.wheel import TimerWheel
+from server.hub import Hub
+from server.identities import Identities
+from server.journal import Journal
+from server.peer import Peer
+from server.ports import Clock, Store, StoreUnavailable
+from server.reads import Reads
+from server.resume import Resumer, WelcomeFacts
+from server.router import Parts, Router
+from server.settings import Settings
+from server.telemetry import Telemetry
+
+READ_LANES: Final = 4
+LOGIN_LANES: Final = 2
+READY_WITHIN_S: Final = 1.0
+WEB: Final = Path(__file__).resolve().parent.parent / "web"
+DEVELOPMENT_KEY: Final = "dev"
+
+
+class Reception:
+    """Makes the peer of every accepted connection."""
+
+    def __init__(self, router: Router, policy: SessionPolicy) -> None:
+        self._router = router
+        self._policy = policy
+
+    def accept(self, connection: Connection, upgrade: Upgrade) -> Peer:
+        """Return the receiver of a new connection; what the upgrade says of itself is used with its hello."""
+        token, ticket = _credentials(upgrade)
+        session = Session(self._policy, self._router.wheel.now(), token=token, ticket=ticket)
+        return Peer(connection, session, self._router)
+
+
+class Health:
+    """Whether this node should get new connections."""
+
+    def __init__(self, store: Store, journal: Journal) -> None:
+        self._store = store
+        self._journal = journal
+        self.is_draining = False
+
+    async def check(self) -> Ready:
+        """Ask everything that the node needs."""
+        checks = {
+            "accepting": "draining" if self.is_draining else "ok",
+            "journal": "full" if self._journal.is_full else "ok",
+            "store": await self._ask_store(),
+        }
+        return Ready(all(said == "ok" for said in checks.values()), checks)
+
+    async def _ask_store(self) -> str:
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                await self._store.match(MatchId("readyz"))
+        except StoreUnavailable as unavailable:
+            return unavailable.reason
+        except TimeoutError:
+            return f"no answer within {READY_WITHIN_S:g} s"
+        return "ok"
+
+
+class Node(Struct, frozen=True):
+    """One node's parts, as far as its life cycle needs them."""
+
+    listener: Listener
+    wheel: TimerWheel
+    router: Router
+    hub: Hub
+    journal: Journal
+    store: Store
+    http: ServerState
+    health: Health
+    telemetry: Telemetry
+    # Run for as long as the node lives; the first that fails ends it.
+    work: tuple[Callable[[], Coroutine[None, None, None]], ...]
+
+    def measure(self) -> Telemetry:
+        """Return the node's numbers as they are now."""
+        gauges, numbers = self.listener.gauges, self.telemetry
+        numbers.connections_open = gauges.open_sockets
+        numbers.http_connections_open = gauges.connections - gauges.open_sockets
+        numbers.connections_accepted = gauges.upgraded_total
+        numbers.connections_refused = gauges.refused_total
+        numbers.sessions_authenticated = len(self.hub)
+        numbers.users_online = self.hub.users
+        numbers.journal_queue_depth = self.journal.queued
+        numbers.journal_batches = self.journal.batches
+        return numbers
+
+
+async def make_node(settings: Settings, clock: Clock) -> Node:
+    """Open the store and make everything that works on it; `StoreUnusable` or `JwksUnusable` say why not."""
+    store = await _open_store(settings, clock)
+    try:
+        return await _join(settings, clock, store)
+    except BaseException:
+        await store.close()
+        raise
+
+
+async def _open_store(settings: Settings, clock: Clock) -> Store:
+    path = settings.sqlite_path
+    if path is None:
+        return MemoryStore(clock)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return await SqliteStore.open(path, clock)
+
+
+async def _join(settings: Settings, clock: Clock, store: Store) -> Node:
+    telemetry, wheel, limits = Telemetry(), TimerWheel(clock.now), _socket_limits(settings)
+    flusher = make_flusher(asyncio.get_running_loop(), limits)
+    hub = Hub(flusher, telemetry)
+    journal, reads, logins = Journal(store), Reads(store, READ_LANES), Reads(store, LOGIN_LANES)
+    typing = TypingBook(settings.typing_interval_ms / 1000, settings.typing_expires_ms / 1000)
+    delivery = Delivery(hub, typing, telemetry)
+    verifier, minter = _tokens(settings)
+    jwks = await _issuer(settings, verifier, clock)
+    tickets = MemoryTickets(clock.now, clock.random_bytes)
+    identities = Identities(verifier, tickets, lambda: clock.micros() / 1_000_000, jwks)
+    router = Router(
+        Parts(
+            store=store,
+            journal=journal,
+            reads=reads,
+            logins=logins,
+            hub=hub,
+            delivery=delivery,
+            presence=PresenceBook(settings.presence_debounce_ms / 1000),
+            typing=typing,
+            resumer=Resumer(store, reads, hub, _welcome_facts(settings), telemetry),
+            identities=identities,
+            clock=clock,
+            wheel=wheel,
+            telemetry=telemetry,
+            connections_per_user_max=settings.max_connections_per_user,
+        )
+    )
+    endpoints = Endpoints(
+        ApiParts(
+            store=store,
+            journal=journal,
+            delivery=delivery,
+            callers=Callers(ApiKeys(key.reveal() for key in settings.api_keys), identities),
+            identities=identities,
+            minter=minter,
+            message_rate=RatePolicy(settings.message_rate_per_s, settings.message_burst),
+            members_max=settings.max_members,
+            token_max_ttl_s=settings.token_max_ttl_s,
+        )
+    )
+    health = Health(store, journal)
+    http = ServerState()
+
+    def measure() -> Telemetry:
+        return node.measure()
+
+    site = application(
+        HttpParts(
+            endpoints=endpoints,
+            readiness=health.check,
+            telemetry=measure,
+            web=WEB,
+            development_key=DEVELOPMENT_KEY if settings.development else None,
+        )
+    )
+    listener = Listener(
+        Reception(router, _session_policy(settings)).accept,
+        http=http_factory(_uvicorn(site), http, {}),
+        limits=limits,
+        wheel=wheel,
+        flusher=flusher,
+    )
+    node = Node(
+        listener=listener,
+        wheel=wheel,
+        router=router,
+        hub=hub,
+        journal=journal,
+        store=store,
+        http=http,
+        health=health,
+        telemetry=telemetry,
+        work=(*journal.lanes, *reads.lanes, *logins.lanes, *((jwks.run,) if jwks else ())),
+    )
+    return node
+
+
+def _credentials(upgrade: Upgrade) -> tuple[str | None, str | None]:
+    scheme, _, credential = (upgrade.authorization or "").partition(" ")
+    token = credential.strip() if scheme.lower() == "bearer" else None
+    tickets = parse_qs(upgrade.query, max_num_fields=16).get("ticket") if upgrade.query else None
+    return token, tickets[0] if tickets else None
+
+
+def _tokens(settings: Settings) -> tuple[TokenVerifier, TokenMinter | None]:
+    policy = TokenPolicy(settings.algorithms, settings.token_max_ttl_s, settings.token_audience, settings.token_issuer)
+    secrets = tuple(secret_key(secret.reveal()) for secret in settings.token_secrets)
+    minter = TokenMinter(policy, secrets[0]) if secrets and HS256 in policy.algorithms else None
+    return TokenVerifier(policy, secrets), minter
+
+
+async def _issuer(settings: Settings, verifier: TokenVerifier, clock: Clock) -> Jwks | None:
+    if not settings.jwks_location:
+        return None
+    source = JwksSource(settings.jwks_location, settings.algorithms, settings.jwks_refresh_s)
+    jwks = Jwks(source, verifier.replace_issuer_keys, clock.now)
+    await jwks.start()
+    return jwks
+
+
+def _uvicorn(site: Starlette) -> uvicorn.Config:
+    config = uvicorn.Config(
+        site,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+    )
+    config.load()
+    return config
+
+
+def _socket_limits(settings: Settings) -> SocketLimits:
+    return SocketLimits(
+        origins=None if "*" in settings.allowed_origins else (None, *settings.allowed_origins),
+        connections_max=settings.max_connections,
+        connections_per_address_max=settings.max_connections_per_address,
+        head_timeout_s=settings.head_timeout_s,
+        body_max_bytes=settings.max_message_bytes,
+        message_max_bytes=settings.max_message_bytes,
+        ping_after_s=settings.ping_after_s,
+        ping_timeout_s=settings.ping_timeout_s,
+        close_timeout_s=settings.close_timeout_s,
+        outbox_max_bytes=settings.outbox_max_bytes,
+        send_buffer_bytes=settings.send_buffer_bytes,
+        ephemeral_hold_s=settings.ephemeral_hold_ms / 1000,
+    )
+
+
+def _session_policy(settings: Settings) -> SessionPolicy:
+    return SessionPolicy(
+        auth_timeout_s=settings.auth_timeout_s,
+        token_warning_s=settings.token_warning_s,
+        token_grace_s=settings.token_grace_s,
+        frames=RatePolicy(settings.frame_rate_per_s, settings.frame_burst),
+        messages=RatePolicy(settings.message_rate_per_s, settings.message_burst),
+    )
+
+
+def _welcome_facts(settings: Settings) -> WelcomeFacts:
+    timers = Timers(
+        ping_after_ms=round(settings.ping_after_s * 1000),
+        ping_timeout_ms=round(settings.ping_timeout_s * 1000),
+        typing_interval_ms=settings.typing_interval_ms,
+        typing_expires_ms=settings.typing_expires_ms,
+        presence_debounce_ms=settings.presence_debounce_ms,
+        token_warning_ms=round(settings.token_warning_s * 1000),
+        sync_delay_ms=SYNC_DELAY_MS,
+    )
+    limits = Limits(
+        frame_bytes=settings.max_message_bytes,
+        text_chars=TEXT_MAX_CHARS,
+        data_bytes=DATA_MAX_BYTES,
+        page=PAGE_MAX,
+        hello_cursors=HELLO_CURSORS_MAX,
+        sync_cursors=SYNC_CURSORS_MAX,
+        watched=settings.max_watched,
+        members=settings.max_members,
+        messages_per_s=settings.message_rate_per_s,
+        message_burst=settings.message_burst,
+    )
+    return WelcomeFacts(timers, limits)
