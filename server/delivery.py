@@ -18,21 +18,25 @@ from server.core.log import Appended, Marked, MembersSet
 from server.core.presence import Change
 from server.core.typing import TypingBook
 from server.hub import Hub, Members, Recipient, frame
+from server.telemetry import Telemetry
 
 
 class Delivery:
     """Turns what was stored, or what is only true for the moment, into frames for those whom it concerns."""
 
-    __slots__ = ("_hub", "_typing")
+    __slots__ = ("_hub", "_telemetry", "_typing")
 
-    def __init__(self, hub: Hub, typing: TypingBook) -> None:
+    def __init__(self, hub: Hub, typing: TypingBook, telemetry: Telemetry) -> None:
         self._hub = hub
+        self._telemetry = telemetry
         self._typing = typing
 
     def message_stored(self, appended: Appended, sender: Recipient | None = None) -> None:
         """Push a new message to every connection of every member but the one that sent it."""
         if appended.duplicate:
+            self._telemetry.messages_duplicate += 1
             return
+        self._telemetry.messages_stored += 1
         message = appended.message
         self._typing.message_sent(message.sender, message.match)
         self._hub.push(appended.members, frame(message), skip=sender)
@@ -63,6 +67,7 @@ class Delivery:
 
     def presence(self, change: Change[Recipient]) -> None:
         """Tell those who watch a user how that user is now."""
+        self._telemetry.presence_changes += 1
         presence = change.presence
         news = frame(PresenceChanged((presence,)))
         key = ("presence", presence.user)

@@ -12,6 +12,7 @@ from protocol.codec import encode
 from protocol.from_server import ServerMessage
 from protocol.ids import MatchId, SessionId, UserId
 from server.outbox import Flusher, Outbox, frame_text
+from server.telemetry import Telemetry
 
 MEMBERS_CACHED_MAX: Final = 100_000
 # Matches; one of two people takes about 250 bytes.
@@ -41,17 +42,15 @@ class Recipient(Protocol):
 class Hub:
     """Who is connected here. Registries are dictionaries, so that the order of delivery can be replayed."""
 
-    __slots__ = ("_connections", "_flusher", "_members", "_sessions", "count", "delivered", "slow_readers")
+    __slots__ = ("_connections", "_flusher", "_members", "_sessions", "_telemetry")
 
-    def __init__(self, flusher: Flusher) -> None:
+    def __init__(self, flusher: Flusher, telemetry: Telemetry) -> None:
         self._flusher = flusher
+        self._telemetry = telemetry
         # Most users have one connection: the tuple of several is made only for those who do.
         self._connections: dict[UserId, Recipient | tuple[Recipient, ...]] = {}
         self._sessions: dict[SessionId, Recipient] = {}
         self._members: dict[MatchId, Members] = {}
-        self.count = 0
-        self.delivered = 0
-        self.slow_readers = 0
 
     # ---- connections
 
@@ -60,7 +59,6 @@ class Hub:
         present = self.connections(recipient.user)
         self._connections[recipient.user] = (*present, recipient) if present else recipient
         self._sessions[recipient.session] = recipient
-        self.count += 1
 
     def remove(self, recipient: Recipient) -> None:
         """Deliver nothing more to this connection."""
@@ -70,7 +68,6 @@ class Hub:
         else:
             self._connections[recipient.user] = rest[0] if len(rest) == 1 else rest
         self._sessions.pop(recipient.session, None)
-        self.count -= 1
 
     def connections(self, user: UserId) -> tuple[Recipient, ...]:
         """Return the user's connections here, oldest first."""
@@ -80,6 +77,9 @@ class Hub:
     def session(self, session: SessionId) -> Recipient | None:
         """Return the live connection of that session."""
         return self._sessions.get(session)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
 
     def __iter__(self) -> Iterator[Recipient]:
         return iter(tuple(self._sessions.values()))
@@ -114,7 +114,7 @@ class Hub:
     def push(self, users: Iterable[UserId], frame: bytes, *, skip: Recipient | None = None) -> None:
         """Send a durable frame to every connection of `users` but `skip`; those too slow for it are closed."""
         outboxes = self._outboxes(users, skip)
-        self.delivered += len(outboxes)
+        self._telemetry.deliveries += len(outboxes)
         slow = self._flusher.send_all(outboxes, frame)
         if slow:
             self._close_slow(users, slow)
@@ -144,5 +144,5 @@ class Hub:
         for user in users:
             for recipient in self.connections(user):
                 if recipient.outbox in slow:
-                    self.slow_readers += 1
+                    self._telemetry.slow_readers_closed += 1
                     recipient.close(CloseCode.SLOW_READER, "slow reader: connect again and resume")

@@ -12,6 +12,7 @@ from protocol.ids import SessionId, UserId
 from server.core.session import Actions, Session
 from server.hub import frame
 from server.outbox import Outbox
+from server.telemetry import Telemetry
 
 
 class Socket(Protocol):
@@ -44,6 +45,7 @@ class Carrier(Protocol):
     """Carries out what sessions decide: the router."""
 
     wheel: Wheel
+    telemetry: Telemetry
 
     def carry_out(self, peer: "Peer", actions: Actions) -> None:
         """Do all of `actions` in order, without awaiting."""
@@ -76,6 +78,7 @@ class Peer:
         try:
             message = decode(payload)
         except Malformed as problem:
+            self._carrier.telemetry.malformed_frames += 1
             actions = self.conversation.malformed(problem, now)
         else:
             actions = self.conversation.receive(message, now)

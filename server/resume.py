@@ -19,6 +19,7 @@ from server.hub import Hub, frame
 from server.peer import Peer
 from server.ports import Store
 from server.reads import Reads
+from server.telemetry import Telemetry
 
 
 class WelcomeFacts(Struct, frozen=True):
@@ -31,19 +32,19 @@ class WelcomeFacts(Struct, frozen=True):
 class Resumer:
     """Starts resumes; one for all peers."""
 
-    __slots__ = ("facts", "gaps", "hub", "reads", "resumed", "store")
+    __slots__ = ("facts", "hub", "reads", "store", "telemetry")
 
-    def __init__(self, store: Store, reads: Reads, hub: Hub, facts: WelcomeFacts) -> None:
+    def __init__(self, store: Store, reads: Reads, hub: Hub, facts: WelcomeFacts, telemetry: Telemetry) -> None:
         self.store = store
         self.reads = reads
         self.hub = hub
         self.facts = facts
-        self.resumed = 0
-        self.gaps = 0
+        self.telemetry = telemetry
 
     def start(self, peer: Peer, hello: Hello) -> None:
         """Welcome `peer`, which is registered in the hub already, and send what it missed."""
         peer.outbox.hold()
+        self.telemetry.resumes += bool(hello.cursors)
         resume = _Resume(self, peer, hello)
         self.reads.welcome(peer.user, resume.welcome)
 
@@ -92,7 +93,6 @@ class _Resume:
             return
         if not self._cursors:
             self._peer.outbox.release()
-            self._resumer.resumed += 1
             return
         some = dict(islice(self._cursors.items(), SYNC_CURSORS_MAX))
         store, user = self._resumer.store, self._peer.user
@@ -144,7 +144,7 @@ class _Resume:
         return False
 
     def _send_gap(self, match: MatchId) -> None:
-        self._resumer.gaps += 1
+        self._resumer.telemetry.gaps += 1
         self._send(Gap(match))
 
     def _send(self, message: ServerMessage) -> None:
