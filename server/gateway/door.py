@@ -49,8 +49,6 @@ class Door(asyncio.Protocol):
         is_within = host.enter(self._address)
         if host.gauges.connections >= host.limits.connections_max:
             self._limit_answer = refusal(503, "The server is full.", "Retry-After: 5")
-        elif host.is_draining:
-            self._limit_answer = refusal(503, "The server is being stopped.", "Retry-After: 1")
         elif not is_within:
             self._limit_answer = refusal(429, "Too many connections from this address.", "Retry-After: 30")
         host.gauges.pending_heads += 1
@@ -63,6 +61,8 @@ class Door(asyncio.Protocol):
         """Collect the head; act when it is whole or hopeless."""
         if self._is_refused:
             return
+        if self._host.is_draining:
+            self._limit_answer = refusal(503, "The server is being stopped.", "Retry-After: 1")
         if self._limit_answer is not None:
             self._refuse(self._limit_answer)
             return

@@ -30,19 +30,22 @@ class Echo:
     connection: Connection
     upgrade: Upgrade
     ends: list[tuple[int, str]]
+    everybody: dict[Connection, None]
 
     def received(self, payload: bytes) -> None:
-        """Send it back; `fault` is a bug of ours, `close` a close of ours."""
+        """Send it back; `fault` is a bug of ours, `close` a close of ours, what begins with `all` goes to everybody."""
         if payload == b"fault":
             raise RuntimeError("planted")
         if payload == b"close":
             self.connection.close(4000, "as asked")
             return
-        if not self.connection.outbox.send(frame_text(payload)):
-            self.connection.close(4008, "slow reader")
+        for connection in tuple(self.everybody) if payload.startswith(b"all") else (self.connection,):
+            if not connection.outbox.send(frame_text(payload)):
+                connection.close(4008, "slow reader")
 
     def lost(self, code: int, reason: str) -> None:
         """Remember it."""
+        del self.everybody[self.connection]
         self.ends.append((code, reason))
 
 
@@ -75,6 +78,17 @@ class Listening:
         """Count the sockets of every kind that are open."""
         return self.listener.gauges.connections
 
+    def run(self, callback: Callable[[], object]) -> None:
+        """Call `callback` in the listener's loop, and wait until that was done."""
+        done = threading.Event()
+
+        def call() -> None:
+            callback()
+            done.set()
+
+        self.loop.call_soon_threadsafe(call)
+        assert done.wait(5)
+
 
 async def answer(request: Request) -> PlainTextResponse:
     """Say what was asked."""
@@ -104,7 +118,13 @@ def listening(limits: SocketLimits | None = None) -> Iterator[Listening]:
         config = uvicorn.Config(plain_app(), ws="none", lifespan="off", log_config=None, access_log=False)
         config.load()
         factory = http_factory(config, uvicorn.Server(config).server_state, {})
-        listener = Listener(lambda connection, upgrade: Echo(connection, upgrade, ends), http=factory, limits=limits)
+        everybody: dict[Connection, None] = {}
+
+        def accept(connection: Connection, upgrade: Upgrade) -> Echo:
+            everybody[connection] = None
+            return Echo(connection, upgrade, ends, everybody)
+
+        listener = Listener(accept, http=factory, limits=limits)
         await listener.start("127.0.0.1", 0)
         started.append(Listening(listener.address, limits, listener, loop, problems, ends))
         stop.append(lambda: loop.call_soon_threadsafe(stopping.set))

@@ -1,0 +1,205 @@
+"""What a listener does at its limits and at its end: each case has a real one of its own, on a free port."""
+
+import subprocess
+import sys
+import textwrap
+import threading
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from server.gateway.limits import SocketLimits
+from tests.support.listening import Listening, listening
+from tests.support.raw_client import CLOSE, PING, PONG, TEXT, Answer, RawClient, frame, head
+
+
+def settled(server: Listening) -> bool:
+    """Wait until nothing is open."""
+    waited = threading.Event()
+    for _ in range(500):
+        if server.connections() == 0 and server.ends is not None:
+            return True
+        waited.wait(0.01)  # the sockets' ends are events of the kernel, in another thread's loop
+    return False
+
+
+def test_one_connection_too_many_is_503() -> None:
+    """In all: the answer says when to come back, and those who are in stay in."""
+    with listening(SocketLimits(connections_max=2, close_timeout_s=0.3)) as server, ExitStack() as stack:
+        inside = [stack.enter_context(RawClient(server.address)).upgrade() for _ in range(2)]
+        with RawClient(server.address) as late:
+            late.send(head())
+            response = late.response()
+            assert (response.status, response.headers["retry-after"]) == (503, "5")
+            assert late.at_end() == b""
+        assert all(client.pings() for client in inside)
+        stack.close()
+        assert settled(server)
+        with RawClient(server.address) as again:
+            assert again.upgrade().pings()
+
+
+def test_one_connection_too_many_of_an_address_is_429() -> None:
+    """HTTP connections count too; a place that gets free is free."""
+    limits = SocketLimits(connections_per_address_max=2, close_timeout_s=0.3)
+    with listening(limits) as server, RawClient(server.address) as first:
+        first.upgrade()
+        with RawClient(server.address) as second:
+            second.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert second.response().status == 200
+            with RawClient(server.address) as third:
+                third.send(b"anything at all")
+                response = third.response()
+                assert (response.status, response.headers["retry-after"]) == (429, "30")
+        first.socket.close()
+        assert settled(server)
+        with RawClient(server.address) as again:
+            assert again.upgrade().pings()
+
+
+def test_c69_a_client_that_never_reads_in_a_busy_room_is_cut_and_others_are_not() -> None:
+    """69: what waits passes the bound; it is closed as slow, and cut after the close timeout."""
+    limits = SocketLimits(outbox_max_bytes=256 * 1024, close_timeout_s=0.3)
+    with listening(limits) as server, RawClient(server.address) as other:
+        other.upgrade()
+        with RawClient(server.address, receive_buffer_bytes=4_096) as slow:
+            slow.upgrade()
+            while server.connections() == 2 and not server.ends:
+                other.send(frame(TEXT, b"all" + b"x" * 60_000))
+                assert other.answer().opcode == TEXT
+            assert settled_to(server, 1)
+        assert server.ends == [(4008, "slow reader")]
+        assert other.pings()
+        assert server.problems.texts == []
+
+
+def test_a_client_that_does_not_read_its_own_answers_is_closed_as_slow() -> None:
+    """Its socket is not read while its output is stuck, so nothing piles up; silence then ends it."""
+    limits = SocketLimits(ping_after_s=0.5, ping_timeout_s=0.5, close_timeout_s=0.3)
+    with listening(limits) as server, RawClient(server.address, receive_buffer_bytes=4_096) as slow:
+        slow.upgrade()
+        slow.socket.settimeout(0.2)
+        with suppress(TimeoutError, ConnectionResetError):
+            slow.socket.sendall(frame(TEXT, b"x" * 60_000) * 200)
+        assert settled_to(server, 0)
+        assert server.ends == [(4008, "slow reader")]
+
+
+def settled_to(server: Listening, count: int) -> bool:
+    """Wait until so many connections are open."""
+    waited = threading.Event()
+    for _ in range(1_000):
+        if server.connections() == count:
+            return True
+        waited.wait(0.01)  # see settled
+    return False
+
+
+def test_a_silent_peer_is_pinged_and_given_up() -> None:
+    """A peer that answers pings stays; one that does not is told 4003 and cut."""
+    limits = SocketLimits(ping_after_s=0.5, ping_timeout_s=0.5, close_timeout_s=0.3)
+    with listening(limits) as server, RawClient(server.address) as client:
+        client.upgrade()
+        for _ in range(2):
+            assert client.answer() == Answer(PING, b"")
+            client.send(frame(PONG))
+        assert client.answer() == Answer(PING, b"")
+        assert client.answer() == Answer(CLOSE, (4003).to_bytes(2, "big") + b"ping timeout")
+        assert client.at_end() == b""
+        client.socket.close()
+        assert settled(server)
+        assert server.ends == [(4003, "ping timeout")]
+
+
+def test_a_fault_of_the_session_ends_that_connection_only() -> None:
+    """The client is told 1011 and no more, the log has one traceback."""
+    with listening(SocketLimits(close_timeout_s=0.3)) as server, RawClient(server.address) as other:
+        other.upgrade()
+        with RawClient(server.address) as client:
+            client.upgrade()
+            client.send(frame(TEXT, b"fault"))
+            assert client.answer() == Answer(CLOSE, (1011).to_bytes(2, "big") + b"internal error")
+        assert other.pings()
+        assert len(server.problems.texts) == 1
+        assert "planted" in server.problems.texts[0]
+
+
+def test_a_close_of_ours_is_flushed_answered_and_ended() -> None:
+    """Section 7.1.2: what was queued first, then the close frame; data that still comes is ignored."""
+    with listening() as server, RawClient(server.address) as client:
+        client.upgrade()
+        client.send(frame(TEXT, b"one") + frame(TEXT, b"close") + frame(TEXT, b"two"))
+        assert client.answer() == Answer(TEXT, b"one")
+        assert client.answer() == Answer(CLOSE, (4000).to_bytes(2, "big") + b"as asked")
+        client.send(frame(CLOSE, (4000).to_bytes(2, "big")))
+        assert client.at_end() == b""
+        client.socket.close()
+        assert settled(server)
+        assert server.ends == [(4000, "as asked")]
+
+
+def test_a_close_of_ours_that_is_not_answered_times_out() -> None:
+    """Section 7.1.1."""
+    with listening(SocketLimits(close_timeout_s=0.3)) as server, RawClient(server.address) as client:
+        client.upgrade()
+        client.send(frame(TEXT, b"close"))
+        assert client.answer().opcode == CLOSE
+        assert client.at_end() == b""
+        assert settled(server)
+        assert server.ends == [(4000, "as asked")]
+
+
+def test_a_listener_that_stopped_accepting_keeps_its_connections() -> None:
+    """Drain: the open ones go on, a head that was being read is answered 503, new ones are refused by the kernel."""
+    with listening() as server, RawClient(server.address) as inside, RawClient(server.address) as between:
+        inside.upgrade()
+        between.send(b"GET /ws HTTP/1.1\r\n")
+        assert settled_to(server, 2)
+        server.run(server.listener.stop_accepting)
+        with pytest.raises(OSError, match="refused"):
+            RawClient(server.address)
+        between.send(b"Host: h\r\n\r\n")
+        assert between.response().status == 503
+        assert inside.pings()
+
+
+def test_a_listener_that_is_full_of_descriptors_neither_spins_nor_ends() -> None:
+    """EMFILE in accept: little CPU while it lasts, and service again after."""
+    program = """
+        import resource, sys, threading, time
+        from tests.support.listening import listening
+        from tests.support.raw_client import RawClient
+        with listening() as server:
+            used = len(__import__("os").listdir("/proc/self/fd"))
+            print(server.address[1], flush=True)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (used + 10, 4096))
+            assert sys.stdin.readline() == "measure\\n"
+            before = time.process_time()
+            threading.Event().wait(0.5)
+            print(time.process_time() - before, flush=True)
+            sys.stdin.readline()
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process, ExitStack() as stack:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        stack.callback(process.kill)
+        address = ("127.0.0.1", int(process.stdout.readline()))
+        clients = [stack.enter_context(RawClient(address)) for _ in range(40)]
+        print("measure", file=process.stdin, flush=True)
+        assert float(process.stdout.readline()) < 0.25
+        for client in clients:
+            client.socket.close()
+        with RawClient(address) as client:
+            assert client.upgrade().pings()
+        process.stdin.write("end\n")
+        process.stdin.close()
+        assert process.wait(10) == 0
+        assert "Traceback" not in process.stderr.read()
