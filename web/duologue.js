@@ -1,0 +1,29 @@
+/**
+ * Duologue's client for browsers: plain ES modules, no dependency, no build step.
+ *
+ *     import { Duologue } from "/duologue.js";
+ *
+ *     const chat = new Duologue({ url: "wss://chat.example/ws", token: () => fetchTokenFromYourBackend() });
+ *     chat.on("message", ({ match, sender, body }) => show(match, sender, body.text));
+ *     chat.connect();
+ *     await chat.send("m1", "Hello");
+ *
+ * Serve this file and the folder `duologue/` beside it from your own origin.
+ */
+
+export { Duologue } from "./duologue/client.js";
+export { uuid7 } from "./duologue/ids.js";
+export { comesBack, DuologueError } from "./duologue/protocol.js";
+export { IndexedDbStorage, MemoryStorage, openStorage } from "./duologue/storage.js";
+
+/** @typedef {import("./duologue/client.js").DuologueOptions} DuologueOptions */
+/** @typedef {import("./duologue/client.js").DuologueEvents} DuologueEvents */
+/** @typedef {import("./duologue/client.js").MatchView} MatchView */
+/** @typedef {import("./duologue/connection.js").Status} Status */
+/** @typedef {import("./duologue/outbox.js").OutboxChange} OutboxChange */
+/** @typedef {import("./duologue/protocol.js").Body} Body */
+/** @typedef {import("./duologue/protocol.js").Entry} Entry */
+/** @typedef {import("./duologue/protocol.js").MessageEntry} MessageEntry */
+/** @typedef {import("./duologue/protocol.js").Presence} Presence */
+/** @typedef {import("./duologue/storage.js").OutboxItem} OutboxItem */
+/** @typedef {import("./duologue/storage.js").Storage} Storage */

@@ -1,0 +1,265 @@
+/**
+ * All matches of the user: takes in what the server says, repairs holes, and tells what changed.
+ *
+ * Holes are closed by `sync` after a short wait (the missing entries are often just late); when more is missing than
+ * would be held anyway, or the server says that the cursor is not of this log, the newest page is read instead.
+ */
+
+/** @import { Entry, MatchSummary, ReceiptPush, SyncedMatch } from "./protocol.js" */
+/** @import { StoredMatch } from "./match_log.js" */
+
+import { MatchLog } from "./match_log.js";
+
+/**
+ * @typedef {object} MatchesOptions
+ * @property {string} me
+ * @property {number} maxEntries
+ * @property {<Answer>(message: {type: string} & Record<string, unknown>) => Promise<Answer>} request
+ * @property {() => number} syncDelayMs
+ * @property {(entry: Entry) => void} applied In order, each once.
+ * @property {(match: string, change: MatchChange) => void} changed
+ * @property {(match: string, user: string) => void} receipt
+ */
+/**
+ * @typedef {"made" | "changed" | "left" | "unread" | "reset"} MatchChange `reset`: the entries held were dropped; what is
+ * shown of the match is to be read again.
+ */
+
+const RELOAD_PAGE = 50;
+
+export class Matches {
+  /** @type {Map<string, MatchLog>} */
+  logs = new Map();
+  /** No match is older than those in `logs`. */
+  complete = false;
+  /** @type {Set<string>} Matches that changed since they were last saved. */
+  dirty = new Set();
+
+  /** @type {Map<string, ReturnType<typeof setTimeout>>} */
+  #syncTimers = new Map();
+  /** @type {Set<string>} */
+  #repairing = new Set();
+
+  /** @param {MatchesOptions} options */
+  constructor(options) {
+    this.options = options;
+  }
+
+  /** @param {StoredMatch[]} stored */
+  restore(stored) {
+    for (const each of stored) {
+      this.logs.set(each.match, MatchLog.fromStored(each, this.options.me, this.options.maxEntries));
+    }
+  }
+
+  /** Matches with the newest entry first. */
+  newestFirst() {
+    return [...this.logs.values()].sort((a, b) => b.lastAt - a.lastAt);
+  }
+
+  /**
+   * The cursors for `hello`, those of the newest matches when there are too many.
+   * @param {number} max
+   */
+  cursors(max) {
+    const known = this.newestFirst().filter((log) => log.cursor !== null && log.cursor[0] > 0);
+    return Object.fromEntries(known.slice(0, max).map((log) => [log.match, log.cursor]));
+  }
+
+  /**
+   * Take in `welcome`, or a further page of matches.
+   * @param {MatchSummary[]} summaries
+   * @param {{complete: boolean, resumed: Record<string, unknown>, first: boolean}} page `resumed`: cursors that were
+   *   given; what they missed follows as pushes. `first`: the page begins with the newest match.
+   */
+  welcome(summaries, { complete, resumed, first }) {
+    if (complete) this.complete = true;
+    for (const summary of summaries) this.#adopt(summary, !(summary.match in resumed));
+    if (!complete || !first) return;
+    const present = new Set(summaries.map(({ match }) => match));
+    for (const match of [...this.logs.keys()]) if (!present.has(match)) this.leave(match);
+  }
+
+  /**
+   * The user is a member of a match from now on, or it changed.
+   * @param {MatchSummary} summary
+   */
+  made(summary) {
+    const known = this.logs.get(summary.match);
+    this.#adopt(summary, (known?.cursor?.[0] ?? 0) < summary.last_seq);
+  }
+
+  /** @param {string} match */
+  leave(match) {
+    this.#stopSync(match);
+    if (!this.logs.delete(match)) return;
+    this.dirty.delete(match);
+    this.options.changed(match, "left");
+  }
+
+  /**
+   * Take in an entry, live or missed. Returns its log, or undefined for a match that is not known.
+   * @param {Entry} entry
+   */
+  offer(entry) {
+    const log = this.logs.get(entry.match);
+    if (!log) return undefined;
+    this.#applied(log, log.offer(entry));
+    if (log.hasGap) this.#syncSoon(log.match, this.options.syncDelayMs());
+    return log;
+  }
+
+  /** @param {ReceiptPush} push */
+  receipt(push) {
+    const log = this.logs.get(push.match);
+    if (!log) return;
+    const before = log.unread;
+    if (!log.receipt(push)) return;
+    this.dirty.add(push.match);
+    this.options.receipt(push.match, push.user);
+    if (log.unread !== before) this.options.changed(push.match, "unread");
+    if (log.unreadIsGuess) void this.#askUnread(log);
+  }
+
+  /**
+   * This user has read `match` up to `seq`. Returns whether that is news to tell.
+   * @param {string} match
+   * @param {number} seq
+   */
+  read(match, seq) {
+    const log = this.logs.get(match);
+    if (!log?.markRead(seq)) return false;
+    this.dirty.add(match);
+    this.options.changed(match, "unread");
+    return true;
+  }
+
+  /** More was missed than was pushed. @param {string} match */
+  gap(match) {
+    this.#syncSoon(match, 0);
+  }
+
+  /** The cursor is not of this log. @param {string} match */
+  reset(match) {
+    const log = this.logs.get(match);
+    if (log) void this.#repair(log, () => this.#readAnew(log));
+  }
+
+  /** Ask for the unread count again once receipts have been sent. @param {MatchLog} log */
+  async #askUnread(log) {
+    try {
+      // The newest match older than just after this one's newest entry: this one, unless it has changed meanwhile.
+      const message = { type: "matches", before: log.lastAt + 1, limit: 1 };
+      /** @type {{matches: MatchSummary[]}} */
+      const { matches } = await this.options.request(message);
+      const summary = matches[0];
+      if (summary?.match !== log.match || summary.last_seq !== log.lastSeq) return;
+      log.unread = summary.unread;
+      log.unreadIsGuess = false;
+      this.dirty.add(log.match);
+      this.options.changed(log.match, "unread");
+    } catch {
+      // The next welcome tells it.
+    }
+  }
+
+  /** The connection is gone: what was to be asked on it is asked by the next hello. */
+  lost() {
+    for (const match of [...this.#syncTimers.keys()]) this.#stopSync(match);
+  }
+
+  /**
+   * @param {MatchSummary} summary
+   * @param {boolean} jump
+   */
+  #adopt(summary, jump) {
+    const known = this.logs.get(summary.match);
+    const log = known ?? new MatchLog(summary.match, this.options.me, this.options.maxEntries);
+    this.logs.set(summary.match, log);
+    const dropped = log.adopt(summary, jump);
+    this.dirty.add(summary.match);
+    this.options.changed(summary.match, known ? "changed" : "made");
+    if (dropped) this.options.changed(summary.match, "reset");
+  }
+
+  /**
+   * @param {MatchLog} log
+   * @param {Entry[]} entries
+   */
+  #applied(log, entries) {
+    if (!entries.length) return;
+    this.dirty.add(log.match);
+    for (const entry of entries) this.options.applied(entry);
+    if (entries.some((entry) => entry.type === "members")) this.options.changed(log.match, "changed");
+    this.options.changed(log.match, "unread");
+  }
+
+  /**
+   * @param {string} match
+   * @param {number} delayMs
+   */
+  #syncSoon(match, delayMs) {
+    if (this.#syncTimers.has(match) || this.#repairing.has(match)) return;
+    const timer = setTimeout(() => {
+      this.#syncTimers.delete(match);
+      const log = this.logs.get(match);
+      if (log && (log.missing > 0 || delayMs === 0)) void this.#repair(log, () => this.#sync(log));
+    }, delayMs);
+    this.#syncTimers.set(match, timer);
+  }
+
+  /** @param {string} match */
+  #stopSync(match) {
+    clearTimeout(this.#syncTimers.get(match));
+    this.#syncTimers.delete(match);
+  }
+
+  /**
+   * @param {MatchLog} log
+   * @param {() => Promise<void>} work
+   */
+  async #repair(log, work) {
+    if (this.#repairing.has(log.match)) return;
+    this.#repairing.add(log.match);
+    try {
+      await work();
+    } catch {
+      // The connection went away in between (or the server is in trouble): hello resumes from where we are.
+    } finally {
+      this.#repairing.delete(log.match);
+    }
+    if (log.cursor !== null && log.hasGap && this.logs.get(log.match) === log) {
+      this.#syncSoon(log.match, this.options.syncDelayMs());
+    }
+  }
+
+  /** @param {MatchLog} log */
+  async #sync(log) {
+    for (;;) {
+      if (log.cursor === null || log.missing > log.maxEntries) return await this.#readAnew(log);
+      const message = { type: "sync", cursors: { [log.match]: log.cursor } };
+      /** @type {{matches: Record<string, SyncedMatch>, receipts: ReceiptPush[]}} */
+      const answer = await this.options.request(message);
+      for (const receipt of answer.receipts) this.receipt(receipt);
+      const synced = answer.matches[log.match];
+      if (!synced) return this.leave(log.match);
+      if (synced.reset) return await this.#readAnew(log);
+      for (const entry of synced.entries) this.#applied(log, log.offer(entry));
+      if (synced.left) return this.leave(log.match);
+      if (synced.complete || !synced.entries.length) return;
+    }
+  }
+
+  /** @param {MatchLog} log */
+  async #readAnew(log) {
+    log.drop();
+    const message = { type: "history", match: log.match, limit: RELOAD_PAGE };
+    /** @type {{messages: Entry[], complete: boolean}} */
+    const { messages, complete } = await this.options.request(message);
+    const following = log.restart(messages.reverse(), complete);
+    this.dirty.add(log.match);
+    this.options.changed(log.match, "reset");
+    this.#applied(log, following);
+    this.options.changed(log.match, "unread");
+  }
+}

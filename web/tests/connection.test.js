@@ -1,0 +1,168 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Backoff } from "../duologue/backoff.js";
+import { uuid7 } from "../duologue/ids.js";
+import { Liveness } from "../duologue/liveness.js";
+import { comesBack, DuologueError } from "../duologue/protocol.js";
+import { Play, summary } from "./play.js";
+
+test("4000-4499 come back, 4500-4999 and final RFC codes do not", () => {
+  for (const code of [1001, 1006, 1011, 1012, 4000, 4001, 4008, 4499]) assert.equal(comesBack(code), true, `${code}`);
+  for (const code of [1000, 1002, 1003, 1007, 1008, 1009, 1010, 4500, 4501, 4999])
+    assert.equal(comesBack(code), false, `${code}`);
+});
+
+test("the back-off doubles to 20 s with full jitter, and ends with a connection that lived", () => {
+  const backoff = new Backoff(() => 0.999_999);
+  const waits = Array.from({ length: 8 }, () => backoff.next(0));
+  assert.deepEqual(waits, [500, 1000, 2000, 4000, 8000, 16_000, 20_000, 20_000]);
+  assert.equal(backoff.next(60_000), 500);
+  assert.equal(new Backoff(() => 0).next(0), 0);
+});
+
+test("ids are UUIDv7 and sort in the order they were made", () => {
+  const ids = Array.from({ length: 10_000 }, uuid7);
+  assert.deepEqual([...ids].sort(), ids);
+  assert.equal(new Set(ids).size, ids.length);
+  assert(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(ids[0] ?? ""));
+});
+
+test("every connection asks for a token first, and a lost one comes back", async () => {
+  let tokens = 0;
+  const play = new Play({ token: async () => `token ${++tokens}` });
+  play.chat.connect();
+  const first = await play.welcome([]);
+  assert.equal(first.hello.token, "token 1");
+  assert.equal(first.hello.session, undefined);
+  const offline = play.next("status", ({ state }) => state === "offline");
+  first.socket.cut();
+  assert((await offline).retry_at_ms);
+  play.chat.connect();
+  const second = await play.welcome([]);
+  assert.equal(second.hello.token, "token 2");
+  assert.equal(second.hello.session, "s1");
+  await play.chat.close();
+});
+
+test("a token about to expire is renewed on the connection", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([]);
+  socket.push({ type: "token_expiring", in_ms: 60_000 });
+  assert.equal((await socket.expect("auth.refresh")).token, "token");
+  await play.chat.close();
+});
+
+test("a token provider that fails is asked again, one that says no for good is not", async () => {
+  let asked = 0;
+  const play = new Play({
+    token: async () => {
+      asked += 1;
+      throw asked === 1 ? new Error("no network") : new DuologueError("signed_out", "signed out");
+    },
+  });
+  play.chat.connect();
+  assert.equal((await play.next("status", ({ state }) => state === "offline")).reason, "no network");
+  play.chat.connect();
+  assert.equal((await play.next("status", ({ state }) => state === "closed")).reason, "signed out");
+});
+
+test("a final close code ends it and names the reason, a temporary one waits as long as told", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([]);
+  socket.push({ type: "going_away", after_ms: 7_000 });
+  const offline = play.next("status", ({ state }) => state === "offline");
+  socket.cut(4000);
+  const wait = ((await offline).retry_at_ms ?? 0) - Date.now();
+  assert(wait > 5_000 && wait <= 7_000, `${wait}`);
+  play.chat.connect();
+  const again = await play.welcome([]);
+  const closed = play.next("status", ({ state }) => state === "closed");
+  again.socket.cut(4500);
+  assert.equal((await closed).code, 4500);
+  await play.chat.close();
+});
+
+test("going_away is followed without waiting for the close", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([]);
+  socket.push({ type: "going_away", after_ms: 5 });
+  await play.next("status", ({ state }) => state === "offline");
+  assert.equal(socket.readyState, 3);
+  await play.chat.close();
+});
+
+test("a hello refused for now is tried again after the time told", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const socket = await play.socket();
+  socket.accept();
+  const offline = play.next("status", ({ state }) => state === "offline");
+  socket.refuse(await socket.expect("hello"), "unavailable", { retry_after_ms: 9_000 });
+  await Promise.resolve();
+  socket.cut(4010);
+  assert(((await offline).retry_at_ms ?? 0) - Date.now() > 7_000);
+  await play.chat.close();
+});
+
+test("requests under way fail as offline when the connection goes", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([summary(0)]);
+  const history = play.chat.history("m1");
+  await socket.expect("history");
+  socket.cut();
+  await assert.rejects(history, (error) => error.code === "offline");
+  await play.chat.close();
+});
+
+test("a silent connection is asked, then given up", async () => {
+  let asked = 0;
+  await /** @type {Promise<void>} */ (
+    new Promise((dead) => {
+      const liveness = new Liveness({ ask: () => void asked++, dead });
+      liveness.start({ ping_after_ms: 5, ping_timeout_ms: 5 });
+    })
+  );
+  assert.equal(asked, 1);
+});
+
+test("a connection that answers is kept", async () => {
+  let asked = 0;
+  await /** @type {Promise<void>} */ (
+    new Promise((done) => {
+      const liveness = new Liveness({
+        ask: () => {
+          liveness.heard();
+          asked += 1;
+          if (asked < 3) return;
+          liveness.stop();
+          done();
+        },
+        dead: () => assert.equal("dead", "alive"),
+      });
+      liveness.start({ ping_after_ms: 3, ping_timeout_ms: 3 });
+    })
+  );
+});
+
+test("after a sleep the connection is asked again, not given up", async () => {
+  const realNow = Date.now;
+  let asked = 0;
+  await /** @type {Promise<void>} */ (
+    new Promise((done) => {
+      const liveness = new Liveness({
+        ask: () => {
+          asked += 1;
+          if (asked === 1) Date.now = () => realNow() + 3_600_000; // the lid was closed for an hour
+        },
+        dead: done,
+      });
+      liveness.start({ ping_after_ms: 2, ping_timeout_ms: 2 });
+    })
+  );
+  Date.now = realNow;
+  assert.equal(asked, 2);
+});
