@@ -63,8 +63,8 @@ export class Liveness {
   #question(patienceMs) {
     this.#askedAt = Date.now();
     this.#patienceMs = patienceMs;
-    this.ask();
     this.#arm(this.#askedAt + patienceMs);
+    this.ask();
   }
 
   /** @param {number} due */
