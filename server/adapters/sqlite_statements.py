@@ -1,0 +1,19 @@
+"""The statements of `sqlite_statements.sql`, by name."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+_NAME: Final = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+def _read(path: Path) -> Mapping[str, str]:
+    """Cut the file at its names; what stands before the first one is a comment."""
+    _, *parts = _NAME.split(path.read_text(encoding="utf-8"))
+    return MappingProxyType(dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True)))
+
+
+SQL: Final = _read(Path(__file__).with_suffix(".sql"))
+SCHEMA: Final = Path(__file__).with_name("sqlite_schema.sql").read_text(encoding="utf-8")

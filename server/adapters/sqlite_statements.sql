@@ -1,0 +1,129 @@
+-- Every statement of the embedded store; sqlite_statements.py cuts this at the names.
+-- CROSS JOIN keeps SQLite to the order written (https://www.sqlite.org/optoverview.html, section 6.5).
+
+-- name: find_user
+SELECT user_no FROM users WHERE user_id = ?;
+
+-- name: add_user
+INSERT INTO users (user_id) VALUES (?);
+
+-- name: find_match
+SELECT match_no, last_seq, last_at, messages FROM matches WHERE match_id = ?;
+
+-- name: add_match
+INSERT INTO matches (match_id, last_seq, last_at, messages) VALUES (?, 0, 0, 0);
+
+-- name: move_match
+UPDATE matches SET last_seq = ?, last_at = ?, messages = ? WHERE match_no = ?;
+
+-- name: present_members
+SELECT u.user_id, m.user_no, m.from_seq
+FROM members m CROSS JOIN users u ON u.user_no = m.user_no
+WHERE m.match_no = ? AND m.until_seq IS NULL
+ORDER BY u.user_id;
+
+-- name: join_match
+INSERT INTO members (match_no, user_no, from_seq, until_seq, delivered, read, read_n)
+VALUES (:match_no, :user_no, :seq, NULL, :seq, :seq, :n)
+ON CONFLICT (match_no, user_no) DO UPDATE
+SET from_seq = :seq, until_seq = NULL, delivered = :seq, read = :seq, read_n = :n;
+
+-- name: leave_match
+UPDATE members SET until_seq = ? WHERE match_no = ? AND user_no = ?;
+
+-- name: cursors_of_member
+SELECT delivered, read, read_n FROM members WHERE match_no = ? AND user_no = ?;
+
+-- name: move_member
+UPDATE members SET delivered = ?, read = ?, read_n = ? WHERE match_no = ? AND user_no = ?;
+
+-- name: add_entry
+INSERT INTO entries (match_no, created_at, seq, n, kind, sender_no, client_id, keyed, reply_to, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: find_sent
+SELECT seq, created_at, n, reply_to, body FROM entries INDEXED BY entries_client
+WHERE client_id = ? AND match_no = ? AND sender_no = ? AND keyed = 1;
+
+-- name: give_up_key
+UPDATE entries SET keyed = NULL WHERE match_no = ? AND created_at = ?;
+
+-- name: kind_at
+SELECT kind FROM entries WHERE match_no = ? AND seq = ?;
+
+-- name: count_at
+SELECT n FROM entries WHERE match_no = ? AND seq = ?;
+
+-- name: epoch
+SELECT epoch FROM store;
+
+-- name: members_of_match
+SELECT u.user_id
+FROM matches x
+CROSS JOIN members m ON m.match_no = x.match_no AND m.until_seq IS NULL
+CROSS JOIN users u ON u.user_no = m.user_no
+WHERE x.match_id = ?;
+
+-- name: receipts_of_match
+SELECT u.user_id, m.delivered, m.read
+FROM members m CROSS JOIN users u ON u.user_no = m.user_no
+WHERE m.match_no = ? AND m.until_seq IS NULL
+ORDER BY u.user_id;
+
+-- name: partners
+SELECT DISTINCT other.user_id
+FROM json_each(:among) wanted
+CROSS JOIN users other ON other.user_id = wanted.value
+CROSS JOIN members theirs ON theirs.user_no = other.user_no AND theirs.until_seq IS NULL
+CROSS JOIN members mine ON mine.match_no = theirs.match_no AND mine.until_seq IS NULL
+AND mine.user_no = (SELECT user_no FROM users WHERE user_id = :user);
+
+-- name: matches_of_users
+SELECT wanted.key, x.last_at, x.match_id, x.match_no, x.last_seq, x.messages - m.read_n
+FROM json_each(:users) wanted
+CROSS JOIN users u ON u.user_id = wanted.value
+CROSS JOIN members m ON m.user_no = u.user_no AND m.until_seq IS NULL
+CROSS JOIN matches x ON x.match_no = m.match_no
+WHERE x.last_at < :before
+ORDER BY wanted.key, x.last_at DESC, x.match_id;
+
+-- name: members_of_matches
+SELECT m.match_no, u.user_id, m.delivered, m.read
+FROM json_each(?) wanted
+CROSS JOIN members m ON m.match_no = wanted.value AND m.until_seq IS NULL
+CROSS JOIN users u ON u.user_no = m.user_no;
+
+-- name: last_entries
+SELECT e.match_no, x.match_id, e.seq, e.created_at, e.n, e.kind, u.user_id, e.client_id, e.reply_to, e.body
+FROM json_each(?) wanted
+CROSS JOIN matches x ON x.match_no = wanted.value
+CROSS JOIN entries e ON e.match_no = x.match_no AND e.created_at = x.last_at
+LEFT JOIN users u ON u.user_no = e.sender_no;
+
+-- name: span_of_match
+SELECT match_no, 0, 0, last_at FROM matches WHERE match_id = ?;
+
+-- name: span_of_member
+SELECT x.match_no, m.until_seq IS NOT NULL, first.created_at,
+CASE WHEN m.until_seq IS NULL THEN x.last_at
+ELSE (SELECT created_at FROM entries WHERE match_no = x.match_no AND seq = m.until_seq) END
+FROM matches x
+CROSS JOIN users u ON u.user_id = :user
+CROSS JOIN members m ON m.match_no = x.match_no AND m.user_no = u.user_no
+CROSS JOIN entries first ON first.match_no = x.match_no AND first.seq = m.from_seq
+WHERE x.match_id = :match;
+
+-- name: seq_at
+SELECT seq FROM entries WHERE match_no = ? AND created_at = ?;
+
+-- name: entries_down
+SELECT e.seq, e.created_at, e.n, e.kind, u.user_id, e.client_id, e.reply_to, e.body
+FROM entries e LEFT JOIN users u ON u.user_no = e.sender_no
+WHERE e.match_no = ? AND e.created_at >= ? AND e.created_at <= ?
+ORDER BY e.created_at DESC LIMIT ?;
+
+-- name: entries_up
+SELECT e.seq, e.created_at, e.n, e.kind, u.user_id, e.client_id, e.reply_to, e.body
+FROM entries e LEFT JOIN users u ON u.user_no = e.sender_no
+WHERE e.match_no = ? AND e.created_at >= ? AND e.created_at <= ?
+ORDER BY e.created_at LIMIT ?;

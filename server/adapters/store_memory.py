@@ -1,0 +1,323 @@
+"""The store in plain dictionaries: for development, tests, and whoever needs nothing kept. Bounded by memory only.
+
+Every method runs from start to end without awaiting, so that what runs in one event loop sees all or nothing of it.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+
+from protocol.from_server import Entry, MatchSummary, Member, MembersChanged, Message, ReceiptMoved, SyncedMatch
+from protocol.ids import ClientId, Cursor, MatchId, Micros, Ordinal, Seq, UserId
+from protocol.limits import PAGE_MAX_BYTES
+from server.core.log import (
+    CONFLICT,
+    NO_SUCH_REPLY,
+    NOT_FOUND,
+    NOT_MEMBER,
+    UNSTORABLE,
+    Append,
+    Appended,
+    Cursors,
+    EntryPage,
+    Mark,
+    Marked,
+    MatchState,
+    MembersSet,
+    Refused,
+    SummaryPage,
+    SyncResult,
+)
+from server.core.pages import DEDUP_US, END, Budget, can_be_stored, cut_page, is_cursor, is_storable
+from server.ports import Clock, StoreUnavailable
+
+
+class _Membership:
+    """What one user may see of a match, and how far they are. `until_seq` is None while they are in it."""
+
+    __slots__ = ("delivered", "from_seq", "read", "until_seq")
+
+    def __init__(self, from_seq: Seq) -> None:
+        self.from_seq = from_seq
+        self.until_seq: Seq | None = None
+        self.delivered = from_seq
+        self.read = from_seq
+
+
+class _Match:
+    """One log. The entry with seq s is at s - 1 of `entries`, its time in `times`, the messages up to it in `counts`."""
+
+    __slots__ = ("counts", "entries", "match", "members", "memberships", "sent", "times")
+
+    def __init__(self, match: MatchId) -> None:
+        self.match = match
+        self.entries: list[Entry] = []
+        self.times: list[Micros] = []
+        self.counts: list[Ordinal] = []
+        self.memberships: dict[UserId, _Membership] = {}
+        self.members: tuple[UserId, ...] = ()
+        self.sent: dict[tuple[UserId, ClientId], Message] = {}
+
+    @property
+    def last_seq(self) -> Seq:
+        return Seq(len(self.entries))
+
+    @property
+    def last_at(self) -> Micros:
+        return self.times[-1]
+
+    @property
+    def messages(self) -> Ordinal:
+        return self.counts[-1] if self.counts else Ordinal(0)
+
+    def time_after(self, now: Micros) -> Micros:
+        """Give the next entry's time: `now`, or just after the last one where the clock stood or stepped back."""
+        return Micros(max(now, self.times[-1] + 1)) if self.times else now
+
+    def add(self, entry: Entry, messages: Ordinal) -> None:
+        self.entries.append(entry)
+        self.times.append(entry.created_at)
+        self.counts.append(messages)
+
+    def present(self, user: UserId) -> _Membership | None:
+        """Give the membership of a user who is in the match now."""
+        membership = self.memberships.get(user)
+        return membership if membership is not None and membership.until_seq is None else None
+
+    def receipts(self) -> Iterator[ReceiptMoved]:
+        for user in self.members:
+            yield self.receipt(user)
+
+    def receipt(self, user: UserId) -> ReceiptMoved:
+        membership = self.memberships[user]
+        return ReceiptMoved(self.match, user, membership.delivered, membership.read)
+
+    def state(self) -> MatchState:
+        return MatchState(self.match, self.members, self.last_seq, self.last_at, self.messages)
+
+    def summary(self, user: UserId) -> MatchSummary:
+        members = tuple(Member(r.user, r.delivered, r.read) for r in self.receipts())
+        unread = self.messages - self.counts[self.memberships[user].read - 1]
+        return MatchSummary(self.match, members, self.last_seq, self.last_at, unread, self.entries[-1])
+
+
+class MemoryStore:
+    """The `Store` port in memory."""
+
+    __slots__ = ("_clock", "_epoch", "_is_closed", "_matches", "_matches_of")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._epoch = clock.random_id()
+        self._is_closed = False
+        self._matches: dict[MatchId, _Match] = {}
+        # The matches that a user is in now.
+        self._matches_of: dict[UserId, dict[MatchId, _Match]] = {}
+
+    @property
+    def epoch(self) -> str:
+        """Another one for each process: nothing outlives it."""
+        return self._epoch
+
+    # ---- writes
+
+    async def append(self, batch: Sequence[Append]) -> Sequence[Appended | Refused]:
+        """Store messages in this order."""
+        self._check_open()
+        now = self._clock.micros()
+        return [self._append(append, now) for append in batch]
+
+    def _append(self, append: Append, now: Micros) -> Appended | Refused:
+        match = self._matches.get(append.match)
+        if not can_be_stored(append):
+            return UNSTORABLE
+        if match is None:
+            return NOT_MEMBER
+        membership = match.present(append.sender)
+        first = match.sent.get((append.sender, append.client_id))
+        if first is not None and first.created_at >= now - DEDUP_US:
+            if first.body == append.body and first.reply_to == append.reply_to:
+                return Appended(first, match.members, duplicate=True)
+            return CONFLICT if membership else NOT_MEMBER
+        if membership is None:
+            return NOT_MEMBER
+        if append.reply_to is not None and not _can_reply(match, membership, append.reply_to):
+            return NO_SUCH_REPLY
+        return Appended(_add_message(match, membership, append, now), match.members, duplicate=False)
+
+    async def set_members(self, match: MatchId, members: tuple[UserId, ...]) -> MembersSet | Refused:
+        """Make, change or end a match."""
+        self._check_open()
+        if not all(map(is_storable, (match, *members))):
+            return UNSTORABLE
+        wanted = tuple(sorted(set(members)))
+        log = self._matches.get(match)
+        if wanted == (log.members if log else ()):
+            return MembersSet(match, wanted, None, made=False, joined=())
+        if log is None:
+            log = self._matches[match] = _Match(match)
+        made = not log.members
+        entry = self._change_members(log, wanted)
+        return MembersSet(match, wanted, entry, made, tuple((user, log.summary(user)) for user in entry.joined))
+
+    def _change_members(self, log: _Match, wanted: tuple[UserId, ...]) -> MembersChanged:
+        joined = tuple(user for user in wanted if user not in log.members)
+        left = tuple(user for user in log.members if user not in wanted)
+        seq, at = Seq(log.last_seq + 1), log.time_after(self._clock.micros())
+        entry = MembersChanged(log.match, seq, at, wanted, joined, left)
+        log.add(entry, log.messages)
+        log.members = wanted
+        for user in joined:
+            log.memberships[user] = _Membership(seq)
+            self._matches_of.setdefault(user, {})[log.match] = log
+        for user in left:
+            log.memberships[user].until_seq = seq
+            self._forget(user, log.match)
+        return entry
+
+    def _forget(self, user: UserId, match: MatchId) -> None:
+        matches = self._matches_of[user]
+        del matches[match]
+        if not matches:
+            del self._matches_of[user]
+
+    async def mark(self, batch: Sequence[Mark]) -> Sequence[Marked | None]:
+        """Move members' cursors forward."""
+        self._check_open()
+        return [self._mark(mark) for mark in batch]
+
+    def _mark(self, mark: Mark) -> Marked | None:
+        match = self._matches.get(mark.match)
+        membership = match.present(mark.user) if match else None
+        if match is None or membership is None:
+            return None
+        read = Seq(max(membership.read, min(mark.read, match.last_seq)))
+        delivered = Seq(max(membership.delivered, min(mark.delivered, match.last_seq), read))
+        if (delivered, read) == (membership.delivered, membership.read):
+            return None
+        membership.delivered, membership.read = delivered, read
+        return Marked(match.receipt(mark.user), match.members)
+
+    # ---- reads
+
+    async def match(self, match: MatchId) -> MatchState | None:
+        """Read a match as the backend sees it."""
+        self._check_open()
+        log = self._matches.get(match)
+        return log.state() if log else None
+
+    async def members(self, matches: Sequence[MatchId]) -> Sequence[tuple[UserId, ...]]:
+        """Read the present members of each match."""
+        self._check_open()
+        logs = (self._matches.get(match) for match in matches)
+        return [log.members if log else () for log in logs]
+
+    async def partners(self, user: UserId, among: Sequence[UserId]) -> frozenset[UserId]:
+        """Tell who of `among` shares a present match with `user`."""
+        self._check_open()
+        mine = self._matches_of.get(user, {})
+        return frozenset(other for other in among if not mine.keys().isdisjoint(self._matches_of.get(other, ())))
+
+    async def welcome(self, users: Sequence[UserId], limit: int) -> Sequence[SummaryPage]:
+        """Read the newest `limit` matches of each user."""
+        self._check_open()
+        return [self._summaries(user, END, limit) for user in users]
+
+    async def summaries(self, user: UserId, before: Micros | None, limit: int) -> SummaryPage:
+        """Read one page of the user's matches."""
+        self._check_open()
+        return self._summaries(user, END if before is None else before, limit)
+
+    def _summaries(self, user: UserId, before: Micros, limit: int) -> SummaryPage:
+        older = [log for log in self._matches_of.get(user, {}).values() if log.last_at < before]
+        older.sort(key=lambda log: (-log.last_at, log.match))
+        end = limit
+        while 0 < end < len(older) and older[end].last_at == older[end - 1].last_at:
+            end += 1
+        return SummaryPage(tuple(log.summary(user) for log in older[:end]), complete=end >= len(older))
+
+    async def history(
+        self, match: MatchId, viewer: UserId | None, *, before: Micros | None, after: Micros | None, limit: int
+    ) -> EntryPage | Refused:
+        """Read a page of entries."""
+        self._check_open()
+        log = self._matches.get(match)
+        if viewer is None:
+            return NOT_FOUND if log is None else _page(log, (1, log.last_seq), (before, after), limit)
+        membership = log.memberships.get(viewer) if log else None
+        if log is None or membership is None:
+            return NOT_MEMBER
+        return _page(log, (membership.from_seq, membership.until_seq or log.last_seq), (before, after), limit)
+
+    async def sync(self, user: UserId, cursors: Cursors, *, entries: int, budget_bytes: int) -> SyncResult:
+        """Read what came after each cursor."""
+        self._check_open()
+        budget = Budget(budget_bytes)
+        matches: dict[MatchId, SyncedMatch] = {}
+        receipts: list[ReceiptMoved] = []
+        for match, cursor in cursors.items():
+            log = self._matches.get(match)
+            if log is None or user not in log.memberships:
+                continue
+            matches[match] = synced = _synced(log, log.memberships[user], cursor, entries, budget)
+            if not synced.left:
+                receipts.extend(log.receipts())
+        return SyncResult(matches, tuple(receipts))
+
+    async def close(self) -> None:
+        """Refuse later calls."""
+        self._is_closed = True
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreUnavailable("the store is closed")
+
+
+def _can_reply(match: _Match, membership: _Membership, reply_to: Seq) -> bool:
+    if not membership.from_seq <= reply_to <= match.last_seq:
+        return False
+    return isinstance(match.entries[reply_to - 1], Message)
+
+
+def _add_message(match: _Match, membership: _Membership, append: Append, now: Micros) -> Message:
+    message = Message(
+        match=match.match,
+        seq=Seq(match.last_seq + 1),
+        created_at=match.time_after(now),
+        n=Ordinal(match.messages + 1),
+        sender=append.sender,
+        client_id=append.client_id,
+        body=append.body,
+        reply_to=append.reply_to,
+    )
+    match.add(message, message.n)
+    match.sent[append.sender, append.client_id] = message
+    membership.delivered = membership.read = message.seq
+    return message
+
+
+def _page(log: _Match, bounds: tuple[int, int], between: tuple[Micros | None, Micros | None], limit: int) -> EntryPage:
+    """Cut one page out of the entries with a seq within `bounds` and a time inside `between` (before, after)."""
+    before, after = between
+    first, last = bounds[0] - 1, bounds[1]
+    if before is not None:
+        last = min(last, bisect_left(log.times, before))
+    if after is not None:
+        first = max(first, bisect_right(log.times, after))
+        places: Iterable[int] = range(first, last)
+    else:
+        places = range(last - 1, first - 1, -1)
+    return cut_page((log.entries[place] for place in places), limit, Budget(PAGE_MAX_BYTES))
+
+
+def _synced(log: _Match, membership: _Membership, cursor: Cursor, limit: int, budget: Budget) -> SyncedMatch:
+    left = membership.until_seq is not None
+    last = membership.until_seq or log.last_seq
+    seq, at = cursor
+    if (seq, at) == (0, 0):
+        first = int(membership.from_seq)
+    elif is_cursor(seq, at) and membership.from_seq <= seq <= last and log.times[seq - 1] == at:
+        first = seq + 1
+    else:
+        return SyncedMatch((), complete=True, reset=True, left=left)
+    page = cut_page((log.entries[place] for place in range(first - 1, last)), limit, budget)
+    return SyncedMatch(page.entries, page.complete, left=left)

@@ -1,0 +1,118 @@
+"""The embedded store: one SQLite file, one thread that writes it, two that read it.
+
+`await SqliteStore.open(path, clock)` is the way in; it raises `StoreUnusable` with one line for the operator.
+"""
+
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Final
+
+from protocol.ids import MatchId, Micros, UserId
+from server.adapters.sqlite_file import open_to_read, open_to_write
+from server.adapters.sqlite_read import Reader
+from server.adapters.sqlite_thread import SqliteThread
+from server.adapters.sqlite_write import Writer
+from server.core.log import (
+    Append,
+    Appended,
+    Cursors,
+    EntryPage,
+    Mark,
+    Marked,
+    MatchState,
+    MembersSet,
+    Refused,
+    SummaryPage,
+    SyncResult,
+)
+from server.core.pages import END
+from server.ports import Clock
+
+READERS: Final = 2
+
+
+class SqliteStore:
+    """The `Store` port on one file."""
+
+    __slots__ = ("_epoch", "_next_reader", "_readers", "_writer")
+
+    def __init__(self, writer: SqliteThread[Writer], readers: Sequence[SqliteThread[Reader]], epoch: str) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._next_reader = cycle(readers)
+        self._epoch = epoch
+
+    @classmethod
+    async def open(cls, path: Path, clock: Clock, *, readers: int = READERS) -> "SqliteStore":
+        """Open or make the store at `path`; the running loop is the only one that may use it."""
+        writer = SqliteThread("store-writer", lambda: Writer(open_to_write(path, clock.random_id()), clock))
+        threads = [SqliteThread(f"store-reader-{n}", lambda: Reader(open_to_read(path))) for n in range(readers)]
+        try:
+            await writer.start()
+            for thread in threads:
+                await thread.start()
+            return cls(writer, threads, await writer.run(Writer.epoch))
+        except BaseException:
+            for thread in threads:
+                thread.give_up()
+            writer.give_up()
+            raise
+
+    @property
+    def epoch(self) -> str:
+        """Made with the file."""
+        return self._epoch
+
+    async def append(self, batch: Sequence[Append]) -> Sequence[Appended | Refused]:
+        """Store messages in this order, one commit."""
+        return await self._writer.run(lambda writer: writer.append(batch))
+
+    async def set_members(self, match: MatchId, members: tuple[UserId, ...]) -> MembersSet | Refused:
+        """Make, change or end a match."""
+        return await self._writer.run(lambda writer: writer.set_members(match, members))
+
+    async def mark(self, batch: Sequence[Mark]) -> Sequence[Marked | None]:
+        """Move members' cursors forward, one commit."""
+        return await self._writer.run(lambda writer: writer.mark(batch))
+
+    async def match(self, match: MatchId) -> MatchState | None:
+        """Read a match as the backend sees it."""
+        return await self._reader().run(lambda reader: reader.match(match))
+
+    async def members(self, matches: Sequence[MatchId]) -> Sequence[tuple[UserId, ...]]:
+        """Read the present members of each match."""
+        return await self._reader().run(lambda reader: reader.members(matches))
+
+    async def partners(self, user: UserId, among: Sequence[UserId]) -> frozenset[UserId]:
+        """Tell who of `among` shares a present match with `user`."""
+        return await self._reader().run(lambda reader: reader.partners(user, among))
+
+    async def welcome(self, users: Sequence[UserId], limit: int) -> Sequence[SummaryPage]:
+        """Read the newest `limit` matches of each user, all in one go."""
+        return await self._reader().run(lambda reader: reader.summaries(users, END, limit))
+
+    async def summaries(self, user: UserId, before: Micros | None, limit: int) -> SummaryPage:
+        """Read one page of the user's matches."""
+        until = END if before is None else before
+        (page,) = await self._reader().run(lambda reader: reader.summaries((user,), until, limit))
+        return page
+
+    async def history(
+        self, match: MatchId, viewer: UserId | None, *, before: Micros | None, after: Micros | None, limit: int
+    ) -> EntryPage | Refused:
+        """Read a page of entries."""
+        return await self._reader().run(lambda reader: reader.history(match, viewer, before, after, limit))
+
+    async def sync(self, user: UserId, cursors: Cursors, *, entries: int, budget_bytes: int) -> SyncResult:
+        """Read what came after each cursor."""
+        return await self._reader().run(lambda reader: reader.sync(user, cursors, entries, budget_bytes))
+
+    async def close(self) -> None:
+        """Finish what is under way and let the file go; the readers first, so that the writer can write the log back."""
+        for reader in self._readers:
+            await reader.stop()
+        await self._writer.stop()
+
+    def _reader(self) -> SqliteThread[Reader]:
+        return next(self._next_reader)
