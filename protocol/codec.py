@@ -5,7 +5,7 @@ Typed structs are encoded by msgspec and dictionaries by orjson; docs/decisions/
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Final, TypeVar
+from typing import Final, TypeVar, assert_never
 
 import msgspec
 import orjson
@@ -14,11 +14,14 @@ from msgspec import Raw, Struct, UnsetType
 from protocol.errors import ErrorCode
 from protocol.from_client import (
     TEXT_PATTERN,
+    AuthRefresh,
     Body,
     ClientMessage,
     Hello,
     History,
+    Matches,
     MessageSend,
+    Ping,
     PresenceWatch,
     Receipt,
     Sync,
@@ -132,8 +135,10 @@ def _ids(message: ClientMessage) -> Iterator[tuple[str, str]]:
             yield from (("$.cursors", match) for match in message.cursors)
             yield "$.device", message.device or "-"
             yield "$.session", message.session or "-"
-        case _:
+        case AuthRefresh() | Ping() | Matches():
             return
+        case _:
+            assert_never(message)
 
 
 def _control_character(path: str, payload: bytes) -> Malformed:

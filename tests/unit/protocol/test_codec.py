@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from protocol.codec import Malformed, decode, encode, encode_body
+from protocol.codec import Malformed, check_id, check_text, decode, decode_with, encode, encode_body
 from protocol.errors import ErrorCode
 from protocol.from_client import (
     AuthRefresh,
@@ -272,3 +272,24 @@ def test_data_fills_its_limit_exactly() -> None:
     encode_body(Body(data={"a": "x" * room}))
     with pytest.raises(Malformed):
         encode_body(Body(data={"a": "x" * (room + 1)}))
+
+
+def test_other_types_are_decoded_with_the_same_care() -> None:
+    """The HTTP API's requests are refused in the same words."""
+    decoder = msgspec.json.Decoder(Body).decode
+    assert decode_with(decoder, b'{"text":"a"}') == Body("a")
+    with pytest.raises(Malformed, match=r"^Expected `str`, got `int` - at `\$.text`$"):
+        decode_with(decoder, b'{"text":1}')
+    with pytest.raises(Malformed, match="not one JSON object"):
+        decode_with(decoder, b"\xff")
+
+
+def test_ids_and_text_from_elsewhere_are_checked_alike() -> None:
+    """What came in an address has no request to name."""
+    check_id("$.match", "m1")
+    check_text("$.body.text", "two\nlines")
+    with pytest.raises(Malformed, match=r"control characters are not allowed - at `\$.match`") as caught:
+        check_id("$.match", "m\n")
+    assert caught.value.request_id is None
+    with pytest.raises(Malformed, match=r"control characters are not allowed - at `\$.body.text`"):
+        check_text("$.body.text", "\x00")

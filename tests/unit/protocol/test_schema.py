@@ -10,7 +10,7 @@ from protocol.codec import encode_body
 from protocol.errors import ErrorCode
 from protocol.from_client import Body, ClientMessage, JsonObject
 from protocol.from_server import ServerMessage
-from protocol.schema import SUBPROTOCOL, pretty, protocol_document
+from protocol.schema import SUBPROTOCOL, pretty, protocol_document, schema_of
 from tests.support.programs import ROOT
 
 DOCUMENT = protocol_document()
@@ -70,3 +70,9 @@ def test_bodies_are_described_although_they_are_stored_as_bytes() -> None:
 def test_ids_are_bounded_in_the_document_too(match: str, *, allowed: bool) -> None:
     """A client that validates against the document is not refused by the server."""
     assert is_valid({"type": "typing", "match": match, "on": True}, "Typing") is allowed
+
+
+def test_types_of_other_documents_are_described_the_same_way() -> None:
+    """The HTTP API has its own document, with references of its own form."""
+    definitions = schema_of((Body,), "#/components/schemas/{name}")
+    assert list(definitions) == ["Body"]
