@@ -168,7 +168,7 @@ async def _join(settings: Settings, clock: Clock, store: Store) -> Node:
             logins=logins,
             hub=hub,
             delivery=delivery,
-            presence=PresenceBook(settings.presence_debounce_ms / 1000),
+            presence=PresenceBook(settings.presence_debounce_ms / 1000, clock.micros()),
             typing=typing,
             resumer=Resumer(store, reads, hub, _welcome_facts(settings), telemetry),
             identities=identities,

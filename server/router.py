@@ -37,6 +37,8 @@ READS_MAX: Final = 16
 READ_RETRY_MS: Final = 100
 
 Result = TypeVar("Result")
+Verifying = Callable[[], Awaitable[Claims | TokenRefused | Refused]]
+Identified = Callable[[Claims | TokenRefused | Refused], None]
 
 
 class Parts(Struct, frozen=True):
@@ -128,13 +130,14 @@ class Router:
             return
         self._verify(action.token, done)
 
-    def _verify(self, token: str, done: Callable[[Claims | TokenRefused | Refused], None]) -> None:
+    def _verify(self, token: str, done: Identified) -> None:
         identities = self._parts.identities
         try:
             claims = identities.verify(token)
         except TokenRefused as refused:
             if identities.may_know_more(refused):
-                self._parts.logins.submit(partial(identities.verify_again, token, refused), done)
+                again: Verifying = partial(identities.verify_again, token, refused)
+                self._parts.logins.submit(again, done)
             else:
                 done(refused)
         else:

@@ -95,9 +95,8 @@ class Paging(msgspec.Struct, frozen=True):
 def paging(request: Request, *, of_matches: bool = False) -> Paging:
     """Read `before`, `after` (messages only) and `limit` of the query."""
     most, default = (MATCHES_PAGE_MAX, MATCHES_PAGE_MAX) if of_matches else (PAGE_MAX, PAGE_DEFAULT)
-    limit = _number(request, "limit")
-    if limit is None:
-        limit = default
+    asked = _number(request, "limit")
+    limit = default if asked is None else int(asked)
     if not 1 <= limit <= most:
         raise Problem(ErrorCode.BAD_REQUEST, f"limit must be 1 to {most} - in the query")
     return Paging(_number(request, "before"), None if of_matches else _number(request, "after"), limit)

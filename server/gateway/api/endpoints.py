@@ -1,7 +1,9 @@
 """What each request of the API does. Every change goes the way that a socket's does: through the journal, then delivered."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -12,7 +14,7 @@ from protocol.codec import Malformed, check_text, encode_body
 from protocol.errors import ErrorCode
 from protocol.ids import MatchId, Micros, UserId
 from protocol.limits import MEMBERS_MIN
-from server.core.log import NOT_FOUND, Append, Appended, Refused
+from server.core.log import NOT_FOUND, Append, Appended, MembersSet, Refused
 from server.core.rate_limits import RatePolicy
 from server.core.tokens import Claims, TokenMinter
 from server.delivery import Delivery
@@ -46,7 +48,9 @@ from server.identities import Identities
 from server.journal import Journal
 from server.ports import Store
 
-TICKET_TTL_S = 30
+TICKET_TTL_S: Final = 30
+
+Written = TypeVar("Written", Appended, MembersSet)
 
 _token_request = msgspec.json.Decoder(TokenRequest).decode
 _ticket_request = msgspec.json.Decoder(TicketRequest).decode
@@ -132,7 +136,11 @@ class Endpoints:
         return await self._match(match_in_path(request), claims)
 
     async def _set_members(self, match: MatchId, members: tuple[UserId, ...]) -> Response:
-        change = unrefused(await self._parts.journal.set_members(match, members))
+        parts = self._parts
+        # The members are told in commit order, and also when the caller has gone meanwhile.
+        change = unrefused(
+            await _outcome(partial(parts.journal.set_members, match, members), parts.delivery.members_set)
+        )
         return await self._match(match, None, 201 if change.made else 200)
 
     async def _match(self, match: MatchId, viewer: Claims | None, status: int = 200) -> Response:
@@ -167,7 +175,8 @@ class Endpoints:
         append = self._append(match, self._sender(asked, claims), asked)
         if claims is not None:
             self._rates.take(claims.user, self._parts.identities.wall_s())
-        stored = unrefused(await self._stored(append))
+        parts = self._parts
+        stored = unrefused(await _outcome(partial(parts.journal.append, append), parts.delivery.message_stored))
         message = stored.message
         placed = MessageAnswer(message.match, message.seq, message.created_at, stored.duplicate)
         return answer(placed, 200 if stored.duplicate else 201)
@@ -189,18 +198,6 @@ class Endpoints:
         except Malformed as problem:
             raise Problem(problem.code, problem.message) from None
 
-    async def _stored(self, append: Append) -> Appended | Refused:
-        outcome: asyncio.Future[Appended | Refused] = asyncio.get_running_loop().create_future()
-
-        def done(stored: Appended | Refused) -> None:
-            if isinstance(stored, Appended):  # Also when the caller has gone: the members are told all the same.
-                self._parts.delivery.message_stored(stored)
-            if not outcome.done():
-                outcome.set_result(stored)
-
-        self._parts.journal.append(append, done)
-        return await outcome
-
     # ---- events
 
     async def post_event(self, request: Request) -> Response:
@@ -209,3 +206,19 @@ class Endpoints:
         asked = await body(request, _event_request)
         clean_id("$.name", asked.name)
         return answer(EventAnswer(self._parts.delivery.event(user, asked.name, asked.data)), 202)
+
+
+async def _outcome(
+    write: Callable[[Callable[[Written | Refused], None]], None], deliver: Callable[[Written], None]
+) -> Written | Refused:
+    """Wait for what a write came to; what was written is delivered first."""
+    outcome: asyncio.Future[Written | Refused] = asyncio.get_running_loop().create_future()
+
+    def done(written: Written | Refused) -> None:
+        if not isinstance(written, Refused):
+            deliver(written)
+        if not outcome.done():
+            outcome.set_result(written)
+
+    write(done)
+    return await outcome
