@@ -46,7 +46,7 @@ class Reads:
         """Reads that wait."""
         return len(self._jobs) + len(self._welcomes)
 
-    def submit(self, read: Callable[[], Awaitable[Result | Refused]], done: Callable[[Result | Refused], None]) -> None:
+    def submit(self, read: Callable[[], Awaitable[Result]], done: Callable[[Result | Refused], None]) -> None:
         """Have `read` awaited by a lane and `done` called with what it returned."""
         if self.queued >= QUEUE_MAX:
             done(_unavailable("too many reads are waiting", RETRY_MS))
@@ -90,7 +90,7 @@ class Reads:
         for number, (_, done) in enumerate(some):
             done(pages if isinstance(pages, Refused) else pages[number])
 
-    async def _answer(self, read: Callable[[], Awaitable[Result | Refused]]) -> Result | Refused:
+    async def _answer(self, read: Callable[[], Awaitable[Result]]) -> Result | Refused:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await read()
