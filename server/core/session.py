@@ -8,7 +8,7 @@ known for certain (the store's transaction, or the hub's members).
 from enum import Enum
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, UnsetType
 
 from protocol.close_codes import CloseCode
 from protocol.codec import Malformed
@@ -129,6 +129,8 @@ class Session:
 
     def receive(self, message: ClientMessage, now: float) -> Actions:
         """Advance the conversation by one message of the client."""
+        if self._state is _State.CLOSED:
+            return ()
         if not self._frames.take(now):
             return self._end(CloseCode.TOO_MANY_FRAMES, "too many frames")
         self._errors_in_a_row = 0
@@ -152,11 +154,13 @@ class Session:
         """Answer a message that could not be understood; a client that sends nothing else is ended."""
         if self._state is _State.CLOSED:
             return ()
+        if not self._frames.take(now):
+            return self._end(CloseCode.TOO_MANY_FRAMES, "too many frames")
         self._errors_in_a_row += 1
         answer = Say(Error(code=problem.code, message=problem.message, id=problem.request_id))
-        if self._errors_in_a_row >= ERRORS_IN_A_ROW_MAX or not self._frames.take(now):
-            return (answer, *self._end(CloseCode.TOO_MANY_ERRORS, "too many malformed messages"))
-        return (answer,)
+        if self._errors_in_a_row < ERRORS_IN_A_ROW_MAX:
+            return (answer,)
+        return (answer, *self._end(CloseCode.TOO_MANY_ERRORS, "too many malformed messages"))
 
     def accept(self, hello: Hello, claims: Claims, expires_at: float) -> Actions:
         """The hello's credentials speak for `claims.user` until `expires_at` (of the same clock as `now`)."""
@@ -188,6 +192,8 @@ class Session:
 
     def refuse_renewal(self, request: AuthRefresh, refused: TokenRefused) -> Actions:
         """The refresh's token was refused; the old one still holds until it expires."""
+        if self._state is not _State.OPEN:
+            return ()
         return (Say(Error(code=refused.code, message=refused.message, id=request.id)),)
 
     def tick(self, now: float) -> Actions:
@@ -211,15 +217,13 @@ class Session:
         match message:
             case Hello() if self._state is _State.NEW:
                 return self._authenticate(message)
-            case Hello() if self._state is _State.AUTHENTICATING:
+            case Hello():
                 return (Say(refusal(ErrorCode.ALREADY_AUTHENTICATED, message.id)),)
             case Ping():
                 return (Say(Ok(message.id)),)
-            case _ if self._state is _State.CLOSED:
-                return ()
             case _:
-                request_id = message.id
-                return (Say(refusal(ErrorCode.UNAUTHENTICATED, request_id or None)),)
+                request_id = None if isinstance(message.id, UnsetType) else message.id
+                return (Say(refusal(ErrorCode.UNAUTHENTICATED, request_id)),)
 
     def _authenticate(self, hello: Hello) -> Actions:
         token, ticket = self._upgrade_credentials
