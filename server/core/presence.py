@@ -2,8 +2,9 @@
 
 A user comes online with the first device at once and goes offline `debounce_s` after the last one left; `last_seen` is
 the time of that loss. `v` grows with every change of a user, also across a restart of the book, because it is never
-lower than the time in microseconds. Cost is proportional to watched changes; memory to online users, watched users
-and the last `REMEMBERED_MAX` that left.
+lower than the time in microseconds: of a user it has not seen a book says offline as of its own beginning, so that those
+who remember an older book's "online" believe it. Cost is proportional to watched changes; memory to online users, watched
+users and the last `REMEMBERED_MAX` that left.
 """
 
 from collections.abc import Sequence
@@ -29,10 +30,12 @@ class Change(Struct, Generic[Watcher], frozen=True):
 class PresenceBook(Generic[Watcher]):
     """Times: `now` in monotonic seconds, `micros` on the wall clock."""
 
-    __slots__ = ("_debounce_s", "_devices", "_leaving", "_left", "_versions", "_watched_by", "_watches")
+    __slots__ = ("_debounce_s", "_devices", "_floor_v", "_leaving", "_left", "_versions", "_watched_by", "_watches")
 
-    def __init__(self, debounce_s: float) -> None:
+    def __init__(self, debounce_s: float, micros: Micros) -> None:
         self._debounce_s = debounce_s
+        # The `v` of everybody who is not in `_versions`: no lower than any that they were shown with.
+        self._floor_v: int = micros
         self._devices: dict[UserId, int] = {}
         # Users without a device who still count as online: when that ends, and when the loss was.
         self._leaving: dict[UserId, tuple[float, Micros]] = {}
@@ -103,11 +106,11 @@ class PresenceBook(Generic[Watcher]):
         if len(self._left) > REMEMBERED_MAX:
             forgotten = next(iter(self._left))
             del self._left[forgotten]
-            self._versions.pop(forgotten, None)
+            self._floor_v = max(self._floor_v, self._versions.pop(forgotten))
         return change
 
     def _changed(self, user: UserId, micros: Micros) -> Change[Watcher] | None:
-        self._versions[user] = max(self._versions.get(user, 0) + 1, micros)
+        self._versions[user] = max(self._versions.get(user, self._floor_v) + 1, micros)
         watchers = self._watched_by.get(user)
         return Change(self._presence(user), tuple(watchers)) if watchers else None
 
@@ -116,6 +119,6 @@ class PresenceBook(Generic[Watcher]):
         return Presence(
             user=user,
             status=Status.ONLINE if online else Status.OFFLINE,
-            v=self._versions.get(user, 0),
+            v=self._versions.get(user, self._floor_v),
             last_seen=self._left.get(user),
         )
