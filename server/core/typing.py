@@ -52,8 +52,11 @@ class TypingBook:
     def settle(self, now: float) -> None:
         """Drop what has expired at the receivers too."""
         keep_s = max(self._interval_s, self._expires_s)
-        for key, at in list(self._forwarded_at.items()):
+        expired = []
+        for key, at in self._forwarded_at.items():
             if now - at < keep_s:
-                return
+                break
+            expired.append(key)
+        for key in expired:
             del self._forwarded_at[key]
             self.message_sent(*key)
