@@ -56,6 +56,8 @@ from server.telemetry import Telemetry
 READ_LANES: Final = 4
 LOGIN_LANES: Final = 2
 READY_WITHIN_S: Final = 1.0
+QUERY_FIELDS_MAX: Final = 16
+# Of an upgrade request; the ticket is usually the only one.
 WEB: Final = Path(__file__).resolve().parent.parent / "web"
 DEVELOPMENT_KEY: Final = "dev"
 
@@ -231,8 +233,15 @@ async def _join(settings: Settings, clock: Clock, store: Store) -> Node:
 def _credentials(upgrade: Upgrade) -> tuple[str | None, str | None]:
     scheme, _, credential = (upgrade.authorization or "").partition(" ")
     token = credential.strip() if scheme.lower() == "bearer" else None
-    tickets = parse_qs(upgrade.query, max_num_fields=16).get("ticket") if upgrade.query else None
-    return token, tickets[0] if tickets else None
+    return token, _ticket(upgrade.query) if upgrade.query else None
+
+
+def _ticket(query: str) -> str | None:
+    try:
+        tickets = parse_qs(query, max_num_fields=QUERY_FIELDS_MAX).get("ticket")
+    except ValueError:  # too many fields: none of them is looked at
+        return None
+    return tickets[0] if tickets else None
 
 
 def _tokens(settings: Settings) -> tuple[TokenVerifier, TokenMinter | None]:
@@ -273,6 +282,7 @@ def _socket_limits(settings: Settings) -> SocketLimits:
         connections_max=settings.max_connections,
         connections_per_address_max=settings.max_connections_per_address,
         head_timeout_s=settings.head_timeout_s,
+        request_timeout_s=settings.request_timeout_s,
         body_max_bytes=settings.max_message_bytes,
         message_max_bytes=settings.max_message_bytes,
         ping_after_s=settings.ping_after_s,
