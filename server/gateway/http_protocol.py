@@ -1,8 +1,9 @@
 """uvicorn's HTTP protocol with the deadlines and bounds that it lacks.
 
 Guarantees: a request, head and body, is complete within its deadline or the connection ends (stock uvicorn waits for
-ever); head and body are bounded on every request of a connection, a body already by what it announces; ambiguous
-requests (two Hosts, both or two lengths) are refused before the application sees them.
+ever); a client that does not read its answer is cut after as long; head and body are bounded on every request of a
+connection, a body already by what it announces; ambiguous requests (no Host or two, both or two lengths) are refused
+before the application sees them.
 
 uvicorn's protocol class is not documented API: its version is pinned, and the conformance cases run against it.
 """
@@ -45,6 +46,7 @@ class DeadlineHTTP(HttpToolsProtocol):
         self._wheel = wheel
         self._limits = limits
         self._timer: Slot | None = None
+        self._unread = _Unread(self)
         self._is_refused = False
         self.app = _without_disconnects(self.app)
         self._start()
@@ -85,7 +87,8 @@ class DeadlineHTTP(HttpToolsProtocol):
         self._is_in_head = False
         if self._is_refused:
             return
-        problem = _problem(self.headers, self._limits.body_max_bytes)
+        needs_host = self.parser.get_http_version() != "1.0"
+        problem = _problem(self.headers, self._limits.body_max_bytes, needs_host=needs_host)
         if problem is not None:
             self._refuse(*problem)
             return
@@ -110,8 +113,25 @@ class DeadlineHTTP(HttpToolsProtocol):
         super().on_message_complete()
 
     @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread.watch()
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread.forget()
+
+    @override
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._unread.watch()
+
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._unread.forget()
         super().connection_lost(exc)
         on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
@@ -152,6 +172,34 @@ class DeadlineHTTP(HttpToolsProtocol):
             self._timer.disarm(self)
             self._timer = None
 
+    def arm(self, target: "_Unread") -> Slot:
+        """Have `target` expire when the time for a request is over."""
+        return self._wheel.arm(self._wheel.now() + self._limits.request_timeout_s, target)
+
+
+class _Unread:
+    """The deadline of a client that does not read: closing alone would wait for it for ever."""
+
+    __slots__ = ("_protocol", "_timer")
+
+    def __init__(self, protocol: DeadlineHTTP) -> None:
+        self._protocol = protocol
+        self._timer: Slot | None = None
+
+    def watch(self) -> None:
+        if self._timer is None:
+            self._timer = self._protocol.arm(self)
+
+    def forget(self) -> None:
+        if self._timer is not None:
+            self._timer.disarm(self)
+            self._timer = None
+
+    def expired(self, now: float) -> None:  # noqa: ARG002  # whenever it is, it is too late
+        self._timer = None
+        if self._protocol.transport.get_write_buffer_size():
+            self._protocol.transport.abort()
+
 
 def _without_disconnects(app: ASGI3Application) -> ASGI3Application:
     """Let a request end quietly whose client went away, or was cut, before its body was whole."""
@@ -163,12 +211,14 @@ def _without_disconnects(app: ASGI3Application) -> ASGI3Application:
     return run
 
 
-def _problem(headers: Sequence[tuple[bytes, bytes]], body_max_bytes: int) -> tuple[int, str] | None:
+def _problem(
+    headers: Sequence[tuple[bytes, bytes]], body_max_bytes: int, *, needs_host: bool
+) -> tuple[int, str] | None:
     """Say what makes a head ambiguous or its body too large (RFC 9112 sections 3.2 and 6.3)."""
     hosts = [value for name, value in headers if name == b"host"]
     lengths = [value for name, value in headers if name == b"content-length"]
-    if len(hosts) > 1:
-        return 400, "At most one Host header."
+    if len(hosts) > 1 or (needs_host and not hosts):
+        return 400, "Exactly one Host header is needed."
     if len(lengths) > 1 or (lengths and any(name == b"transfer-encoding" for name, _ in headers)):
         return 400, "One length, told once."
     if lengths and (not lengths[0].isdigit() or len(lengths[0]) > 18):

@@ -112,6 +112,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     # How long to wait.
     head_timeout_s: Annotated[float, _seconds("For the whole head of a request.", 0.1, 300)] = 5
+    request_timeout_s: Annotated[
+        float, _seconds("For a whole HTTP request, and for its reader to take some of the answer.", 0.1, 300)
+    ] = 10
     auth_timeout_s: Annotated[float, _seconds("For `hello` after the socket opened.", 0.1, 300)] = 10
     ping_after_s: Annotated[float, _seconds("Silence after which a ping is sent.", 0.1, 3600)] = 25
     ping_timeout_s: Annotated[float, _seconds("For any frame after that ping.", 0.1, 3600)] = 10

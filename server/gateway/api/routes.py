@@ -105,9 +105,12 @@ def application(parts: HttpParts) -> Starlette:
     if parts.development_key is not None:
         routes.append(_route("/v1/dev", _development(parts.development_key)))
     handlers = {HTTPException: _answer_http_exception, Exception: _answer_fault}
-    return Starlette(
+    app = Starlette(
         routes=routes, middleware=[Middleware(SecureHeaders), Middleware(RawApiPaths)], exception_handlers=handlers
     )
+    # Starlette would send `/healthz/` to wherever the Host header says: an open redirect.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _api_routes(endpoints: Endpoints) -> list[Route]:
