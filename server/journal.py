@@ -1,180 +1,328 @@
 """The way into the store: lanes of group commit.
 
-Guarantees: what is accepted is answered once, by a callback in commit order, so that what is pushed from it reaches
-every connection in the order of the log; a sender's messages to a match are stored in the order given. A lane takes
-whatever came while its last call was under way, without a timer: alone a message waits for nobody, under load the
-batches grow. An unknown outcome is tried again with the same batch, which the store answers alike.
+Guarantees: what is given is answered exactly once, by a callback, in commit order and without awaiting between two of
+them, so that what is pushed from it reaches every connection in the order of the log. One match has one lane: its
+messages and changes of members are stored in the order given. A lane takes whatever came while its last call was under
+way, without a timer: alone a message waits for nobody, under load the batches grow. When it is not known whether a
+batch was stored it is tried again as it was, which the store answers alike.
 
-Refuses: growth. Beyond its bound a lane answers `unavailable` at once.
+Refuses: growth. Beyond its bounds, and once it has ended, a lane answers `unavailable` at once.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Final, TypeVar
 from zlib import crc32
+
+from msgspec import Struct
 
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.ids import MatchId, UserId
 from server.core.log import Append, Appended, Mark, Marked, MembersSet, Refused, Stored
 from server.ports import Store, StoreUnavailable
 
-_log = logging.getLogger(__name__)
+RETRY_AFTER_MS: Final = 1_000
+# What an entry of the queue costs beside its body.
+WAITING_BYTES: Final = 1_000
+_log: Final = logging.getLogger(__name__)
 
-BATCH_MAX: Final = 300
-QUEUE_MAX: Final = 10_000
-# Messages that wait in one lane; with bodies of 300 bytes about 8 MB.
-ATTEMPTS: Final = 3
-RETRY_MS: Final = 1000
-MARK_PAUSE_S: Final = 0.1
-# Receipts are written at most so often.
+_FAULT: Final = Refused(ErrorCode.INTERNAL, CATALOGUE[ErrorCode.INTERNAL].what_to_do, "unknown", RETRY_AFTER_MS)
 
+R = TypeVar("R")
 AppendDone = Callable[[Appended | Refused], None]
-Moved = Callable[[Marked | None], None]
-MembersStored = Callable[[MembersSet | Refused], None]
-Result = TypeVar("Result")
+MarkDone = Callable[[Marked | Refused | None], None]
+MembersDone = Callable[[MembersSet | Refused], None]
+
+
+class JournalLimits(Struct, frozen=True):
+    """Bounds of one lane."""
+
+    # Messages in one commit: enough to share its cost, few enough that none waits long.
+    batch: int = 300
+    # Messages, changes and receipts that wait.
+    queue: int = 10_000
+    queue_bytes: int = 64 * 1024 * 1024
+    # Receipts are written so often at most while messages wait, and at once when none does.
+    marks_every_s: float = 0.1
+    # Calls for one batch while its fate is unknown, and the pause before the next one, which doubles.
+    attempts: int = 4
+    retry_s: float = 0.1
 
 
 class Journal:
-    """Hands writes to the store. Run each of `lanes` in a task."""
+    """Hands writes to the store. Run each of `lanes` in a task; cancel them only after `drain`."""
 
-    def __init__(self, store: Store, *, lanes: int = 1) -> None:
-        self._lanes = tuple(_Lane(store) for _ in range(lanes))
+    __slots__ = ("_lanes", "lanes")
+
+    def __init__(self, store: Store, *, lanes: int = 1, limits: JournalLimits | None = None) -> None:
+        self._lanes = tuple(_Lane(store, limits or JournalLimits()) for _ in range(lanes))
         self.lanes: tuple[Callable[[], Coroutine[None, None, None]], ...] = tuple(lane.run for lane in self._lanes)
 
-    @property
-    def queued(self) -> int:
-        """Messages that wait for the store."""
-        return sum(len(lane.appends) for lane in self._lanes)
-
-    @property
-    def batches(self) -> int:
-        """Commits that stored messages."""
-        return sum(lane.batches for lane in self._lanes)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether a lane refuses messages now."""
-        return any(len(lane.appends) >= QUEUE_MAX for lane in self._lanes)
-
     def append(self, append: Append, done: AppendDone) -> None:
-        """Store a message; `done` is called with the outcome."""
-        self._lane(append.match).append(append, done)
+        """Store a message."""
+        self._lane(append.match).append(_Post(append, done))
 
-    def mark(self, mark: Mark, done: Moved) -> None:
-        """Move a member's cursors; marks of one member that wait become one."""
+    def set_members(self, match: MatchId, members: tuple[UserId, ...], done: MembersDone) -> None:
+        """Make, change or end a match, in order with its messages."""
+        self._lane(match).append(_Change(match, members, done))
+
+    def mark(self, mark: Mark, done: MarkDone) -> None:
+        """Move a member's cursors. Marks of one member that wait become one, whose outcome all of them are told."""
         self._lane(mark.match).mark(mark, done)
-
-    def set_members(self, match: MatchId, members: tuple[UserId, ...], done: MembersStored) -> None:
-        """Change a match's members, in order with its messages."""
-        self._lane(match).set_members(match, members, done)
 
     async def drain(self) -> None:
         """Wait until everything that was accepted is answered."""
         for lane in self._lanes:
             await lane.idle.wait()
 
+    @property
+    def queued(self) -> int:
+        """Messages and changes that wait for the store."""
+        return sum(len(lane.queue) for lane in self._lanes)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a lane refuses messages now."""
+        return any(lane.is_full for lane in self._lanes)
+
+    @property
+    def batches(self) -> int:
+        """Commits of messages, so far."""
+        return sum(lane.batches for lane in self._lanes)
+
+    @property
+    def batched(self) -> int:
+        """Messages in those commits; by `batches`, the mean size."""
+        return sum(lane.batched for lane in self._lanes)
+
+    @property
+    def mark_batches(self) -> int:
+        """Commits of receipts, so far."""
+        return sum(lane.mark_batches for lane in self._lanes)
+
+    @property
+    def refused(self) -> int:
+        """What was answered `unavailable` or `internal`, so far."""
+        return sum(lane.refused for lane in self._lanes)
+
     def _lane(self, match: MatchId) -> "_Lane":
-        return self._lanes[crc32(match.encode()) % len(self._lanes)]
+        return self._lanes[crc32(match.encode("utf-8", "replace")) % len(self._lanes)]
+
+
+class _Post(Struct):
+    append: Append
+    done: AppendDone
+
+    def size_bytes(self) -> int:
+        return WAITING_BYTES + len(memoryview(self.append.body))
+
+
+class _Change(Struct):
+    match: MatchId
+    members: tuple[UserId, ...]
+    done: MembersDone
+
+    def size_bytes(self) -> int:
+        return WAITING_BYTES * (1 + len(self.members))
+
+
+class _Waiting(Struct):
+    """The newest of a member's marks, and all who asked."""
+
+    mark: Mark
+    done: list[MarkDone]
+
+    def join(self, mark: Mark, done: MarkDone) -> None:
+        delivered, read = max(self.mark.delivered, mark.delivered), max(self.mark.read, mark.read)
+        self.mark = Mark(mark.match, mark.user, delivered, read)
+        self.done.append(done)
 
 
 class _Lane:
-    """One queue, one call to the store at a time."""
+    """One queue and one call to the store at a time."""
 
-    def __init__(self, store: Store) -> None:
+    __slots__ = (
+        "_is_away",
+        "_is_over",
+        "_limits",
+        "_marked_at",
+        "_marks",
+        "_marks_waiting",
+        "_queue_bytes",
+        "_store",
+        "_wake",
+        "batched",
+        "batches",
+        "idle",
+        "mark_batches",
+        "queue",
+        "refused",
+    )
+
+    def __init__(self, store: Store, limits: JournalLimits) -> None:
         self._store = store
-        self.appends: list[tuple[Append, AppendDone]] = []
-        self._changes: list[tuple[MatchId, tuple[UserId, ...], MembersStored]] = []
-        self._marks: dict[tuple[MatchId, UserId], tuple[Mark, list[Moved]]] = {}
-        self._marked_at = 0.0
+        self._limits = limits
+        self.queue: deque[_Post | _Change] = deque()
+        self._queue_bytes = 0
+        self._marks: dict[tuple[MatchId, UserId], _Waiting] = {}
+        self._marks_waiting = 0
+        self._marked_at = float("-inf")
         self._wake = asyncio.Event()
+        self._is_over = False
+        self._is_away = False
         self.idle = asyncio.Event()
         self.idle.set()
-        self.batches = 0
+        self.batches = self.batched = self.mark_batches = self.refused = 0
 
-    def append(self, append: Append, done: AppendDone) -> None:
-        if len(self.appends) >= QUEUE_MAX:
-            done(_unavailable("the journal is full", "no", RETRY_MS))
+    @property
+    def is_full(self) -> bool:
+        return len(self.queue) >= self._limits.queue or self._queue_bytes >= self._limits.queue_bytes
+
+    def append(self, work: _Post | _Change) -> None:
+        if self.is_full or self._is_over:
+            self._tell(work.done, _unavailable("no"))
             return
-        self.appends.append((append, done))
+        self.queue.append(work)
+        self._queue_bytes += work.size_bytes()
         self._awake()
 
-    def set_members(self, match: MatchId, members: tuple[UserId, ...], done: MembersStored) -> None:
-        self._changes.append((match, members, done))
-        self._awake()
-
-    def mark(self, mark: Mark, done: Moved) -> None:
-        key = (mark.match, mark.user)
-        waiting = self._marks.get(key)
+    def mark(self, mark: Mark, done: MarkDone) -> None:
+        if self._marks_waiting >= self._limits.queue or self._is_over:
+            self._tell(done, _unavailable("no"))
+            return
+        waiting = self._marks.get((mark.match, mark.user))
         if waiting is None:
-            self._marks[key] = (mark, [done])
+            self._marks[mark.match, mark.user] = _Waiting(mark, [done])
         else:
-            known, callbacks = waiting
-            callbacks.append(done)
-            delivered, read = max(known.delivered, mark.delivered), max(known.read, mark.read)
-            self._marks[key] = (Mark(mark.match, mark.user, delivered, read), callbacks)
+            waiting.join(mark, done)
+        self._marks_waiting += 1
         self._awake()
-
-    async def run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self.appends or self._changes:
-                await self._write_changes()
-                await self._write_appends()
-            await self._write_marks()
-            if not (self.appends or self._changes or self._marks):
-                self.idle.set()
 
     def _awake(self) -> None:
         self.idle.clear()
         self._wake.set()
 
-    async def _write_appends(self) -> None:
-        some, self.appends = self.appends[:BATCH_MAX], self.appends[BATCH_MAX:]
-        if not some:
-            return
-        self.batches += 1
-        batch = [append for append, _ in some]
-        outcomes = await self._insist(lambda: self._store.append(batch))
-        for number, (_, done) in enumerate(some):
-            _call(done, outcomes if isinstance(outcomes, Refused) else outcomes[number])
+    async def run(self) -> None:
+        """Write until cancelled; then answer what still waits."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self.queue or self._marks:
+                    await self._write_next()
+                self.idle.set()
+        finally:
+            self._end()
 
-    async def _write_changes(self) -> None:
-        changes, self._changes = self._changes, []
-        for match, members, done in changes:
-            _call(done, await self._insist(lambda: self._store.set_members(match, members)))  # noqa: B023 - awaited here
+    async def _write_next(self) -> None:
+        if self.queue:
+            posts = self._take_posts()
+            if posts:
+                await self._write_posts(posts)
+            else:
+                await self._write_change()
+        now = asyncio.get_running_loop().time()
+        if self._marks and (not self.queue or now - self._marked_at >= self._limits.marks_every_s):
+            self._marked_at = now
+            await self._write_marks()
+
+    def _take_posts(self) -> list[_Post]:
+        """Take the messages up to the next change of members."""
+        posts: list[_Post] = []
+        while self.queue and len(posts) < self._limits.batch:
+            first = self.queue[0]
+            if not isinstance(first, _Post):
+                break
+            posts.append(first)
+            self.queue.popleft()
+            self._queue_bytes -= first.size_bytes()
+        return posts
+
+    async def _write_posts(self, posts: list[_Post]) -> None:
+        batch = [post.append for post in posts]
+        outcomes: Iterable[Appended | Refused] = [_unavailable("unknown")] * len(posts)
+        try:
+            answer = await self._insist(lambda: self._store.append(batch))
+            outcomes = [answer] * len(posts) if isinstance(answer, Refused) else answer
+            self.batches += 1
+            self.batched += len(posts)
+        finally:  # Cancelled, too, each of them is answered.
+            for post, outcome in zip(posts, outcomes, strict=True):
+                self._tell(post.done, outcome)
+
+    async def _write_change(self) -> None:
+        change = self.queue.popleft()
+        assert isinstance(change, _Change)
+        self._queue_bytes -= change.size_bytes()
+        outcome: MembersSet | Refused = _unavailable("unknown")
+        try:
+            outcome = await self._insist(lambda: self._store.set_members(change.match, change.members))
+        finally:
+            self._tell(change.done, outcome)
 
     async def _write_marks(self) -> None:
-        marks, self._marks = self._marks, {}
-        if not marks:
-            return
-        batch = [mark for mark, _ in marks.values()]
-        outcomes = await self._insist(lambda: self._store.mark(batch))
-        moved: Sequence[Marked | None] = [None] * len(batch) if isinstance(outcomes, Refused) else outcomes
-        for outcome, (_, callbacks) in zip(moved, marks.values(), strict=True):
-            for done in callbacks:
-                _call(done, outcome)
+        marks, self._marks, self._marks_waiting = list(self._marks.values()), {}, 0
+        batch = [waiting.mark for waiting in marks]
+        outcomes: Iterable[Marked | Refused | None] = [_unavailable("unknown")] * len(marks)
+        try:
+            answer = await self._insist(lambda: self._store.mark(batch))
+            outcomes = [answer] * len(marks) if isinstance(answer, Refused) else answer
+            self.mark_batches += 1
+        finally:
+            for waiting, outcome in zip(marks, outcomes, strict=True):
+                for done in waiting.done:
+                    self._tell(done, outcome)
 
-    async def _insist(self, write: Callable[[], Awaitable[Result]]) -> Result | Refused:
-        for attempt in range(1, ATTEMPTS + 1):
+    async def _insist(self, write: Callable[[], Awaitable[R]]) -> R | Refused:
+        """Have something written; try again, a bounded number of times, while it is not known whether it was."""
+        attempt = 1
+        while True:
             try:
-                return await write()
-            except StoreUnavailable as unavailable:
-                if unavailable.maybe_stored and attempt < ATTEMPTS:
-                    continue
-                stored: Stored = "unknown" if unavailable.maybe_stored else "no"
-                return _unavailable(unavailable.reason, stored, unavailable.retry_after_ms)
-        raise AssertionError("unreachable")
+                return self._is_back(await write())
+            except StoreUnavailable as error:
+                if not error.maybe_stored or attempt == self._limits.attempts:
+                    return self._is_lost(error)
+            except Exception:  # noqa: BLE001 - the port rules it out; a fault of ours in one call must not end all later ones.
+                _log.exception("journal.store_failed")
+                return _FAULT
+            await asyncio.sleep(self._limits.retry_s * 2 ** (attempt - 1))
+            attempt += 1
+
+    def _is_back(self, answer: R) -> R:
+        if self._is_away:
+            self._is_away = False
+            _log.info("journal.available")
+        return answer
+
+    def _is_lost(self, error: StoreUnavailable) -> Refused:
+        """Refuse; say so in the log when it begins, not for every batch."""
+        if not self._is_away:
+            self._is_away = True
+            _log.warning("journal.unavailable", extra={"fields": {"reason": error.reason}})
+        return _unavailable("unknown" if error.maybe_stored else "no", error.retry_after_ms)
+
+    def _end(self) -> None:
+        self._is_over = True
+        while self.queue:
+            self._tell(self.queue.popleft().done, _unavailable("no"))
+        for waiting in self._marks.values():
+            for done in waiting.done:
+                self._tell(done, _unavailable("no"))
+        self._marks.clear()
+        self._queue_bytes = self._marks_waiting = 0
+        self.idle.set()
+
+    def _tell(self, done: Callable[[R], None], outcome: R) -> None:
+        if isinstance(outcome, Refused) and outcome.code in (ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL):
+            self.refused += 1
+        try:
+            done(outcome)
+        except Exception:  # noqa: BLE001 - one connection's fault must not keep the others from their answers.
+            _log.exception("journal.callback_failed")
 
 
-def _call(done: Callable[[Result], None], outcome: Result) -> None:
-    try:
-        done(outcome)
-    except Exception:  # noqa: BLE001 - one connection's fault must not keep the others from their answers
-        _log.exception("journal.callback_failed")
-
-
-def _unavailable(reason: str, stored: Stored, retry_after_ms: int) -> Refused:
-    _log.warning("journal.unavailable", extra={"fields": {"reason": reason}})
-    return Refused(ErrorCode.UNAVAILABLE, CATALOGUE[ErrorCode.UNAVAILABLE].what_to_do, stored, retry_after_ms)
+def _unavailable(stored: Stored, retry_after_ms: int = RETRY_AFTER_MS) -> Refused:
+    message = CATALOGUE[ErrorCode.UNAVAILABLE].what_to_do
+    return Refused(ErrorCode.UNAVAILABLE, message, stored, retry_after_ms)

@@ -1,13 +1,15 @@
 """Reader lanes: a bounded number of reads of the store at once, for callers that do not wait.
 
-Guarantees: every read that is accepted is answered by `done`, in the event loop, with its result or a refusal; a read
-that takes longer than its time, or one too many, is refused as `unavailable`. Welcomes that wait are read in one call.
+Guarantees: every read is answered exactly once, by a callback in the event loop, with its result or a refusal. One
+that takes longer than its time, or one too many, is refused as `unavailable`. Welcomes that wait are read in one call,
+so that a thousand who connect at once cost a few calls.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from itertools import islice
 from typing import Final, TypeVar
 
 from protocol.errors import CATALOGUE, ErrorCode
@@ -16,16 +18,17 @@ from protocol.limits import MATCHES_PAGE_MAX
 from server.core.log import Refused, SummaryPage
 from server.ports import Store, StoreUnavailable
 
-_log = logging.getLogger(__name__)
-
-QUEUE_MAX: Final = 10_000
 # Reads that wait; a closure of about 500 bytes each.
-WELCOMES_MAX: Final = 64
+QUEUE_MAX: Final = 10_000
 # Users whose welcome is read in one call: a reader thread is busy for a few milliseconds.
+WELCOMES_MAX: Final = 100
 TIMEOUT_S: Final = 5.0
-RETRY_MS: Final = 1000
+RETRY_AFTER_MS: Final = 1_000
+_log: Final = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
+_FAULT: Final = Refused(ErrorCode.INTERNAL, CATALOGUE[ErrorCode.INTERNAL].what_to_do, "no", RETRY_AFTER_MS)
+
+R = TypeVar("R")
 Welcomed = Callable[[SummaryPage | Refused], None]
 Lane = Callable[[], Coroutine[None, None, None]]
 
@@ -33,73 +36,124 @@ Lane = Callable[[], Coroutine[None, None, None]]
 class Reads:
     """Reads for callers that do not wait. Run each of `lanes` in a task."""
 
-    def __init__(self, store: Store, lanes: int, *, timeout_s: float = TIMEOUT_S) -> None:
+    __slots__ = ("_is_away", "_jobs", "_queue_max", "_running", "_store", "_timeout_s", "_wake", "_welcomes", "lanes")
+
+    def __init__(self, store: Store, lanes: int, *, timeout_s: float = TIMEOUT_S, queue_max: int = QUEUE_MAX) -> None:
         self._store = store
         self._timeout_s = timeout_s
-        self._jobs: deque[Callable[[], Awaitable[None]]] = deque()
-        self._welcomes: deque[tuple[UserId, Welcomed]] = deque()
+        self._queue_max = queue_max
+        self._jobs: deque[tuple[Callable[[], Awaitable[None]], Callable[[], None]]] = deque()
+        self._welcomes: dict[UserId, list[Welcomed]] = {}
+        # One for each job, and one for all the welcomes that wait.
         self._wake = asyncio.Semaphore(0)
+        self._is_away = False
+        self._running = lanes
         self.lanes: tuple[Lane, ...] = (self._run,) * lanes
 
     @property
     def queued(self) -> int:
-        """Reads that wait."""
+        """Reads that wait; users who wait for a welcome count once."""
         return len(self._jobs) + len(self._welcomes)
 
-    def submit(self, read: Callable[[], Awaitable[Result]], done: Callable[[Result | Refused], None]) -> None:
-        """Have `read` awaited by a lane and `done` called with what it returned."""
-        if self.queued >= QUEUE_MAX:
-            done(_unavailable("too many reads are waiting", RETRY_MS))
+    def submit(self, read: Callable[[], Awaitable[R]], done: Callable[[R | Refused], None]) -> None:
+        """Have `read` awaited by a lane, and `done` called with what it returned."""
+        if self._refuses_more():
+            _tell(done, _unavailable())
             return
 
-        async def job() -> None:
-            done(await self._answer(read))
+        async def run() -> None:
+            answer: R | Refused = _unavailable()
+            try:
+                answer = await self._answer(read)
+            finally:  # Cancelled, too, it is answered.
+                _tell(done, answer)
 
-        self._jobs.append(job)
+        self._jobs.append((run, lambda: _tell(done, _unavailable())))
         self._wake.release()
 
     def welcome(self, user: UserId, done: Welcomed) -> None:
         """Read the newest matches of `user`, together with those of others who come at the same time."""
-        if self.queued >= QUEUE_MAX:
-            done(_unavailable("too many reads are waiting", RETRY_MS))
+        if self._refuses_more():
+            _tell(done, _unavailable())
             return
-        self._welcomes.append((user, done))
-        if len(self._welcomes) == 1:
+        if not self._welcomes:
             self._wake.release()
+        self._welcomes.setdefault(user, []).append(done)
+
+    def _refuses_more(self) -> bool:
+        return self.queued >= self._queue_max or self._running == 0
 
     async def _run(self) -> None:
-        while True:
-            await self._wake.acquire()
-            try:
+        try:
+            while True:
+                await self._wake.acquire()
                 await self._next()
-            except Exception:  # noqa: BLE001 - one caller's fault must not stop the lane for all others
-                _log.exception("reads.callback_failed")
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._refuse_all()
 
     async def _next(self) -> None:
-        if self._jobs:
-            await self._jobs.popleft()()
+        # First those who connect: what the others wait for they asked for themselves.
         if self._welcomes:
             await self._read_welcomes()
+        else:
+            run, _ = self._jobs.popleft()
+            await run()
 
     async def _read_welcomes(self) -> None:
-        some = [self._welcomes.popleft() for _ in range(min(len(self._welcomes), WELCOMES_MAX))]
+        users = tuple(islice(self._welcomes, WELCOMES_MAX))
+        waiting = [self._welcomes.pop(user) for user in users]
         if self._welcomes:
             self._wake.release()
-        users = [user for user, _ in some]
-        pages = await self._answer(lambda: self._store.welcome(users, MATCHES_PAGE_MAX))
-        for number, (_, done) in enumerate(some):
-            done(pages if isinstance(pages, Refused) else pages[number])
+        pages: Sequence[SummaryPage | Refused] = [_unavailable()] * len(users)
+        try:
+            answer = await self._answer(lambda: self._store.welcome(users, MATCHES_PAGE_MAX))
+            pages = [answer] * len(users) if isinstance(answer, Refused) else answer
+        finally:
+            for page, everybody in zip(pages, waiting, strict=True):
+                for done in everybody:
+                    _tell(done, page)
 
-    async def _answer(self, read: Callable[[], Awaitable[Result]]) -> Result | Refused:
+    async def _answer(self, read: Callable[[], Awaitable[R]]) -> R | Refused:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await read()
-        except StoreUnavailable as unavailable:
-            return _unavailable(unavailable.reason, unavailable.retry_after_ms)
+                answer = await read()
+        except StoreUnavailable as error:
+            return self._is_lost(error.reason, error.retry_after_ms)
         except TimeoutError:
-            return _unavailable("the store took too long", RETRY_MS)
+            return self._is_lost("a read took too long", RETRY_AFTER_MS)
+        except Exception:  # noqa: BLE001 - the port rules it out; a fault of ours in one read must not end all later ones.
+            _log.exception("reads.store_failed")
+            return _FAULT
+        if self._is_away:
+            self._is_away = False
+            _log.info("reads.available")
+        return answer
+
+    def _is_lost(self, reason: str, retry_after_ms: int) -> Refused:
+        """Refuse; say so in the log when it begins, not for every read."""
+        if not self._is_away:
+            self._is_away = True
+            _log.warning("reads.unavailable", extra={"fields": {"reason": reason}})
+        return _unavailable(retry_after_ms)
+
+    def _refuse_all(self) -> None:
+        while self._jobs:
+            _, refuse = self._jobs.popleft()
+            refuse()
+        for everybody in self._welcomes.values():
+            for done in everybody:
+                _tell(done, _unavailable())
+        self._welcomes.clear()
 
 
-def _unavailable(reason: str, retry_after_ms: int) -> Refused:
-    _log.warning("reads.unavailable", extra={"fields": {"reason": reason}})
+def _tell(done: Callable[[R], None], answer: R) -> None:
+    try:
+        done(answer)
+    except Exception:  # noqa: BLE001 - one connection's fault must not keep the others from their answers.
+        _log.exception("reads.callback_failed")
+
+
+def _unavailable(retry_after_ms: int = RETRY_AFTER_MS) -> Refused:
     return Refused(ErrorCode.UNAVAILABLE, CATALOGUE[ErrorCode.UNAVAILABLE].what_to_do, "no", retry_after_ms)

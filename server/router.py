@@ -6,6 +6,7 @@ authorised by the hub's members and delivered at once.
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import count
 from typing import Final, TypeVar, assert_never
 
 from msgspec import Struct, UnsetType
@@ -20,6 +21,7 @@ from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX
 from server.core.log import NOT_MEMBER, Append, Appended, EntryPage, Mark, Marked, Refused, SummaryPage, SyncResult
 from server.core.presence import PresenceBook
 from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say, refusal
+from server.core.summaries import SUMMARIES_MAX_BYTES, cut_summaries
 from server.core.tokens import Claims, TokenRefused
 from server.core.typing import TypingBook
 from server.delivery import Delivery
@@ -63,10 +65,12 @@ class Parts(Struct, frozen=True):
 class Router:
     """The node's switchboard."""
 
-    __slots__ = ("_parts", "telemetry", "wheel")
+    __slots__ = ("_parts", "_watches", "telemetry", "wheel")
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        # Numbers every `presence.watch`: of one connection's the last that was asked holds.
+        self._watches = count(1)
         self.wheel = parts.wheel
         self.telemetry = parts.telemetry
 
@@ -183,15 +187,17 @@ class Router:
         parts = self._parts
         user = peer.user = peer.conversation.user
         replaced = parts.hub.session(action.hello.session) if action.hello.session else None
-        if replaced is not None and replaced.user == user:
-            replaced.close(CloseCode.REPLACED, "a newer connection of this session took over")
-        elif len(parts.hub.connections(user)) >= parts.connections_per_user_max:
+        if replaced is not None and replaced.user != user:
+            replaced = None
+        if replaced is None and len(parts.hub.connections(user)) >= parts.connections_per_user_max:
             peer.close(CloseCode.TOO_MANY_CONNECTIONS, "this user has too many connections")
             return
         peer.session = SessionId(parts.clock.random_id())
         peer.is_live = True
         parts.hub.add(peer)
         change = parts.presence.arrive(user, parts.clock.micros())
+        if replaced is not None:  # After the new one is there: its user was never away.
+            replaced.close(CloseCode.REPLACED, "a newer connection of this session took over")
         parts.resumer.start(peer, action.hello)
         if change is not None:
             parts.delivery.presence(change)
@@ -251,11 +257,11 @@ class Router:
         mark = Mark(request.match, peer.user, request.delivered or Seq(0), request.read or Seq(0))
         self._parts.journal.mark(mark, partial(self._marked, peer, request.id))
 
-    def _marked(self, peer: Peer, request_id: RequestId | UnsetType, marked: Marked | None) -> None:
-        if marked is not None:
+    def _marked(self, peer: Peer, request_id: RequestId | UnsetType, marked: Marked | Refused | None) -> None:
+        if isinstance(marked, Marked):
             self._parts.delivery.marked(marked, peer)
         if not isinstance(request_id, UnsetType):
-            peer.say(Ok(request_id))
+            peer.say(_error(marked, request_id) if isinstance(marked, Refused) else Ok(request_id))
 
     # ---- reads
 
@@ -290,15 +296,22 @@ class Router:
 
     def _matches(self, peer: Peer, request: Matches) -> None:
         def answer(page: SummaryPage) -> None:
+            page = cut_summaries(page, SUMMARIES_MAX_BYTES)
             peer.say(MatchesPage(request.id, page.matches, page.complete))
 
         read = partial(self._parts.store.summaries, peer.user, request.before, request.limit)
         self._read(peer, request.id, read, answer)
 
     def _watch(self, peer: Peer, request: PresenceWatch) -> None:
+        number = next(self._watches)
+
         def answer(partners: frozenset[UserId]) -> None:
             watched = [user for user in request.users if user in partners]
-            peer.say(Watching(request.id, self._parts.presence.watch(peer, watched)))
+            presence = self._parts.presence
+            if number > peer.watch:  # The store may answer a later one first.
+                peer.watch = number
+                presence.watch(peer, watched)
+            peer.say(Watching(request.id, presence.states(watched)))
 
         self._read(peer, request.id, partial(self._parts.store.partners, peer.user, request.users), answer)
 
