@@ -11,10 +11,11 @@ from msgspec import Struct
 
 from protocol.close_codes import CloseCode
 from protocol.from_client import Hello
-from protocol.from_server import Error, Gap, Limits, MatchLeft, Reset, ServerMessage, SyncedMatch, Timers, Welcome
+from protocol.from_server import Error, Gap, Limits, MatchLeft, Reset, SyncedMatch, Timers, Welcome
 from protocol.ids import Cursor, MatchId
 from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX, SYNC_CURSORS_MAX
 from server.core.log import Refused, SummaryPage, SyncResult
+from server.core.summaries import SUMMARIES_MAX_BYTES, cut_summaries
 from server.hub import Hub, frame
 from server.peer import Peer
 from server.ports import Store
@@ -73,8 +74,15 @@ class _Resume:
             hub.learn(summary.match, tuple(member.user for member in summary.members))
             if self._cursors.get(summary.match) == (summary.last_seq, summary.last_at):
                 del self._cursors[summary.match]  # Up to date, which most are: nothing to read.
+        framed = self._welcome(page)
+        if len(framed) > SUMMARIES_MAX_BYTES:
+            framed = self._welcome(cut_summaries(page, SUMMARIES_MAX_BYTES))
+        self._send(framed)
+        self._read_next()
+
+    def _welcome(self, page: SummaryPage) -> bytes:
         facts = self._resumer.facts
-        self._send(
+        return frame(
             Welcome(
                 id=self._hello.id,
                 user=self._peer.user,
@@ -86,7 +94,6 @@ class _Resume:
                 complete=page.complete,
             )
         )
-        self._read_next()
 
     def _read_next(self) -> None:
         if not self._peer.is_live:
@@ -120,41 +127,42 @@ class _Resume:
                 self._send_gap(match)
                 del self._cursors[match]
         for receipt in result.receipts:
-            self._send(receipt)
+            self._send(frame(receipt))
         self._peer.outbox.when_drained(self._read_next)
 
     def _send_match(self, match: MatchId, synced: SyncedMatch) -> bool:
         """Send what was read of one match; tell whether nothing more is to be read of it."""
-        for entry in synced.entries:
-            self._send(entry)
+        sent = self._sent.get(match, 0)
+        entries = synced.entries[: RESUME_ENTRIES_MAX - sent]
+        for entry in entries:
+            self._send(frame(entry))
         if synced.reset:
-            self._send(Reset(match))
+            self._send(frame(Reset(match)))
             return True
-        if synced.complete:
+        if synced.complete and len(entries) == len(synced.entries):
             if synced.left:
-                self._send(MatchLeft(match))
+                self._send(frame(MatchLeft(match)))
             return True
-        sent = self._sent[match] = self._sent.get(match, 0) + len(synced.entries)
-        if sent >= RESUME_ENTRIES_MAX:
+        self._sent[match] = sent + len(entries)
+        if self._sent[match] >= RESUME_ENTRIES_MAX:
             self._send_gap(match)
             return True
-        if synced.entries:
-            last = synced.entries[-1]
-            self._cursors[match] = (last.seq, last.created_at)
+        if entries:
+            self._cursors[match] = (entries[-1].seq, entries[-1].created_at)
         return False
 
     def _send_gap(self, match: MatchId) -> None:
         self._resumer.telemetry.gaps += 1
-        self._send(Gap(match))
+        self._send(frame(Gap(match)))
 
-    def _send(self, message: ServerMessage) -> None:
-        if not self._peer.outbox.send_ahead(frame(message)):
+    def _send(self, framed: bytes) -> None:
+        if not self._peer.outbox.send_ahead(framed):
             self._peer.close(CloseCode.SLOW_READER, "slow reader: connect again and resume")
 
     def _give_up(self, refused: Refused) -> None:
         error = Error(
             code=refused.code, message=refused.message, id=self._hello.id, retry_after_ms=refused.retry_after_ms
         )
-        self._send(error)
+        self._send(frame(error))
         self._peer.outbox.release()
         self._peer.close(CloseCode.UNAVAILABLE, "the store cannot answer")
