@@ -38,7 +38,7 @@ class Delivery:
             return
         self._telemetry.messages_stored += 1
         message = appended.message
-        self._typing.message_sent(message.sender, message.match)
+        self._typing.stopped(message.sender, message.match)
         self._hub.push(appended.members, frame(message), skip=sender)
 
     def members_set(self, change: MembersSet) -> None:
@@ -53,6 +53,9 @@ class Delivery:
         told = tuple(user for user in change.members if user not in joined) + entry.left
         self._hub.push(told, frame(entry))
         self._hub.push(entry.left, frame(MatchLeft(match)))
+        for user in entry.left:
+            if self._typing.stopped(user, match):
+                self.typing(user, match, change.members, on=False)
 
     def marked(self, marked: Marked, sender: Recipient | None = None) -> None:
         """Tell how far a member is; of several the latest is the one that counts."""
@@ -72,7 +75,8 @@ class Delivery:
         news = frame(PresenceChanged((presence,)))
         key = ("presence", presence.user)
         for watcher in change.watchers:
-            watcher.outbox.send_latest(key, news)
+            if not watcher.outbox.send_latest(key, news):
+                watcher.send(news)  # Too many keys wait: a durable frame takes them along, and no change is lost.
 
     def event(self, user: UserId, name: str, data: JsonObject) -> int:
         """Push an app event to the user's connections; return how many there are."""

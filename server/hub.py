@@ -4,7 +4,7 @@ Encode once, deliver many: every push is one frame for all its recipients. Membe
 (typing) can be authorised without the store; whoever changes a match's members says so here at once (`set_members`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, Protocol
 
 from protocol.close_codes import CloseCode
@@ -111,22 +111,29 @@ class Hub:
 
     # ---- delivery
 
-    def push(self, users: Iterable[UserId], frame: bytes, *, skip: Recipient | None = None) -> None:
+    def push(self, users: Collection[UserId], frame: bytes, *, skip: Recipient | None = None) -> None:
         """Send a durable frame to every connection of `users` but `skip`; those too slow for it are closed."""
         outboxes = self._outboxes(users, skip)
         self._telemetry.deliveries += len(outboxes)
+        self._send(users, outboxes, frame)
+
+    def push_latest(
+        self, users: Collection[UserId], key: tuple[str, ...], frame: bytes, *, skip: Recipient | None = None
+    ) -> None:
+        """Send an ephemeral frame: of those with the same `key` that wait in an outbox the latest wins.
+
+        Where too many keys wait it goes as a durable one, which takes them along: no receipt is lost.
+        """
+        full = [outbox for outbox in self._outboxes(users, skip) if not outbox.send_latest(key, frame)]
+        if full:
+            self._send(users, full, frame)
+
+    def _send(self, users: Collection[UserId], outboxes: Sequence[Outbox], frame: bytes) -> None:
         slow = self._flusher.send_all(outboxes, frame)
         if slow:
             self._close_slow(users, slow)
 
-    def push_latest(
-        self, users: Iterable[UserId], key: tuple[str, ...], frame: bytes, *, skip: Recipient | None = None
-    ) -> None:
-        """Send an ephemeral frame: of those with the same `key` that wait in an outbox the latest wins."""
-        for outbox in self._outboxes(users, skip):
-            outbox.send_latest(key, frame)
-
-    def _outboxes(self, users: Iterable[UserId], skip: Recipient | None) -> list[Outbox]:
+    def _outboxes(self, users: Collection[UserId], skip: Recipient | None) -> list[Outbox]:
         connections = self._connections
         outboxes: list[Outbox] = []
         for user in users:
@@ -140,7 +147,7 @@ class Hub:
             outboxes.extend(recipient.outbox for recipient in present if recipient is not skip)
         return outboxes
 
-    def _close_slow(self, users: Iterable[UserId], slow: Sequence[Outbox]) -> None:
+    def _close_slow(self, users: Collection[UserId], slow: Sequence[Outbox]) -> None:
         for user in users:
             for recipient in self.connections(user):
                 if recipient.outbox in slow:

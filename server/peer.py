@@ -51,13 +51,24 @@ class Carrier(Protocol):
         """Do all of `actions` in order, without awaiting."""
 
     def lost(self, peer: "Peer") -> None:
-        """The connection is gone."""
+        """The connection is gone; harmless when that was said before."""
 
 
 class Peer:
-    """A receiver to the gateway, a recipient to the hub. `is_live` from the welcome until the connection is lost."""
+    """A receiver to the gateway, a recipient to the hub. `is_live` from its registration until it is closed or lost."""
 
-    __slots__ = ("_carrier", "_deadline", "_socket", "conversation", "is_live", "outbox", "reads", "session", "user")
+    __slots__ = (
+        "_carrier",
+        "_deadline",
+        "_socket",
+        "conversation",
+        "is_live",
+        "outbox",
+        "reads",
+        "session",
+        "user",
+        "watch",
+    )
 
     def __init__(self, socket: Socket, conversation: Session, carrier: Carrier) -> None:
         self._socket = socket
@@ -69,6 +80,8 @@ class Peer:
         self.is_live = False
         # Requests to the store whose answers are under way.
         self.reads = 0
+        # Which `presence.watch` of all the node's holds.
+        self.watch = 0
         self._deadline: Deadline | None = None
         self.watch_deadline()
 
@@ -106,10 +119,15 @@ class Peer:
             self.close(CloseCode.SLOW_READER, "slow reader: connect again and resume")
 
     def close(self, code: CloseCode, reason: str) -> None:
-        """End the connection after what waits; `lost` follows."""
+        """End the connection after what waits.
+
+        It counts as lost at once, for the hub, its user's presence and the number of connections: nothing comes of it
+        any more, however long the socket takes to close.
+        """
         self.conversation.closed()
         self._unwatch_deadline()
         self._socket.close(code, reason)
+        self._carrier.lost(self)
 
     def watch_deadline(self) -> None:
         """Have `expired` called at the session's deadline as it is now."""

@@ -82,14 +82,17 @@ class PresenceBook(Generic[Watcher]):
         changes = [self._goes_offline(user, micros) for user in due]
         return tuple(change for change in changes if change is not None)
 
-    def watch(self, watcher: Watcher, users: Sequence[UserId]) -> tuple[Presence, ...]:
-        """Let `watcher` be told of `users` instead of those named before; return how they are now."""
+    def watch(self, watcher: Watcher, users: Sequence[UserId]) -> None:
+        """Let `watcher` be told of `users` instead of those named before."""
         self.unwatch(watcher)
         if users:
             self._watches[watcher] = tuple(dict.fromkeys(users))
         for user in self._watches.get(watcher, ()):
             self._watched_by.setdefault(user, {})[watcher] = None
-        return tuple(self._presence(user) for user in self._watches.get(watcher, ()))
+
+    def states(self, users: Sequence[UserId]) -> tuple[Presence, ...]:
+        """Return how `users` are now, each once."""
+        return tuple(self._presence(user) for user in dict.fromkeys(users))
 
     def unwatch(self, watcher: Watcher) -> None:
         """Forget what `watcher` watches."""

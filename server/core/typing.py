@@ -25,7 +25,7 @@ class TypingBook:
     def should_forward(self, user: UserId, match: MatchId, *, on: bool, now: float) -> bool:
         """Tell whether the other members should hear of this signal."""
         if not on:
-            return self.message_sent(user, match)
+            return self.stopped(user, match)
         key = (user, match)
         last = self._forwarded_at.get(key)
         if last is not None and now - last < self._interval_s:
@@ -35,8 +35,8 @@ class TypingBook:
         self._on.setdefault(user, {})[match] = None
         return True
 
-    def message_sent(self, user: UserId, match: MatchId) -> bool:
-        """Note that the user stopped (a message says so by itself); tell whether they were shown as writing."""
+    def stopped(self, user: UserId, match: MatchId) -> bool:
+        """Note that the user stopped, as a message says by itself; tell whether they were shown as writing."""
         matches = self._on.get(user)
         if matches is None or match not in matches:
             return False
@@ -59,4 +59,4 @@ class TypingBook:
             expired.append(key)
         for key in expired:
             del self._forwarded_at[key]
-            self.message_sent(*key)
+            self.stopped(*key)

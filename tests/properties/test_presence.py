@@ -70,7 +70,8 @@ class PresenceMachine(RuleBasedStateMachine):
 
     @rule(watcher=watchers, watched=st.lists(users, max_size=4))
     def watch(self, watcher: str, watched: list[UserId]) -> None:
-        answer = self.book.watch(watcher, watched)
+        self.book.watch(watcher, watched)
+        answer = self.book.states(watched)
         self.forget(watcher)
         self.watched[watcher] = tuple(dict.fromkeys(watched))
         assert tuple(presence.user for presence in answer) == self.watched[watcher]

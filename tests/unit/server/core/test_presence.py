@@ -71,7 +71,8 @@ class Stage:
                 self.book.leave(given.user, self.now, self.micros)
                 return ()
             case Watches():
-                return self.book.watch(given.watcher, given.users)
+                self.book.watch(given.watcher, given.users)
+                return self.book.states(given.users)
             case Unwatches():
                 self.book.unwatch(given.watcher)
                 return ()
@@ -168,9 +169,9 @@ def test_v_grows_though_the_clock_stands_still_or_steps_back(stage: Stage, play:
 def test_a_new_book_is_believed_by_those_who_remember_an_older_one(stage: Stage) -> None:
     """A user whom it never saw is offline as of its beginning, so after everything that was said before a restart."""
     stage.book.arrive(ALICE, stage.micros)
-    (remembered,) = stage.book.watch("before", (ALICE,))
+    (remembered,) = stage.book.states((ALICE,))
     restarted: PresenceBook[str] = PresenceBook(2.0, Micros(START_US + SECOND_US))
-    (now,) = restarted.watch("after", (ALICE,))
+    (now,) = restarted.states((ALICE,))
     assert (remembered.status, now.status) == (Status.ONLINE, Status.OFFLINE)
     assert now.v > remembered.v
 

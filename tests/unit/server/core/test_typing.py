@@ -70,7 +70,7 @@ class Stage:
             case Stops():
                 return (self.book.should_forward(given.user, given.match, on=False, now=self.now),)
             case Posts():
-                return (self.book.message_sent(given.user, given.match),)
+                return (self.book.stopped(given.user, given.match),)
             case Leaves():
                 return self.book.user_left(given.user)
             case Later():
