@@ -155,6 +155,8 @@ def _explain(error: sqlite3.Error) -> str:
             return "it can be read only"
         case "FULL":
             return "the disk is full"
+        case "IOERR":
+            return f"the disk fails or is full ({error.sqlite_errorname})"
         case "BUSY" | "LOCKED":
             return "another program writes to it"
         case _:

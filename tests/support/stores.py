@@ -96,6 +96,15 @@ class World(Struct):
             limit=limit,
         )
 
+    async def sync_all(self, match: str = M) -> list[Entry]:
+        """Read the whole log."""
+        entries: list[Entry] = []
+        while True:
+            page = await self.page(after=entries[-1].created_at if entries else 0, match=match)
+            entries += page.entries
+            if page.complete:
+                return entries
+
     async def sync(
         self, user: str, cursors: dict[str, tuple[int, int]], *, entries: int = 200, budget_bytes: int = BUDGET_BYTES
     ) -> SyncResult:
