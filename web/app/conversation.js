@@ -1,0 +1,176 @@
+/** One conversation: its head, timeline and composer. */
+
+/** @import { Duologue, MatchView } from "../duologue.js" */
+
+import { composer } from "./composer.js";
+import { el, fill, iconButton } from "./dom.js";
+import { avatar, presenceLine, statusOf, titleOf, typingLine } from "./people.js";
+import { Timeline } from "./timeline.js";
+import { ago } from "./times.js";
+
+const PAGE = 50;
+/** Pages read at once to find where the new messages begin. */
+const NEW_PAGES = 4;
+
+export class Conversation {
+  /** @type {(() => void)[]} */
+  #off = [];
+  #listening = new AbortController();
+  #loading = false;
+  #complete = false;
+  /** @type {MatchView} */
+  #match;
+
+  /**
+   * @param {Duologue} chat
+   * @param {MatchView} match
+   * @param {() => void} goBack
+   */
+  constructor(chat, match, goBack) {
+    this.chat = chat;
+    this.id = match.match;
+    this.#match = match;
+    const title = titleOf(match);
+    this.picture = el("span", { class: "picture" });
+    this.heading = el("h2", {});
+    this.line = el("p", { class: "presence" });
+    this.typing = el(
+      "p",
+      { class: "typing", hidden: true },
+      el("span", { class: "dots", "aria-hidden": "true" }),
+      el("span", {}),
+    );
+    this.timeline = new Timeline({
+      me: chat.user,
+      label: `Messages with ${title}`,
+      match: () => this.#match,
+      needOlder: () => void this.#older(),
+      atEnd: () => this.#markRead(),
+      retry: (clientId) => void chat.retry(clientId),
+      discard: (clientId) => void chat.discard(clientId),
+    });
+    const { form, field } = composer({
+      match: this.id,
+      label: `Message to ${title}`,
+      maxChars: chat.limits.text_chars,
+      send: (text) => void chat.send(this.id, text),
+      typing: () => chat.typing(this.id),
+      emptied: () => chat.typingStopped(this.id),
+    });
+    this.field = field;
+    const back = iconButton("back", "Back to the list", goBack);
+    back.classList.add("back");
+    this.element = el(
+      "main",
+      { class: "conversation", "aria-label": `Conversation with ${title}` },
+      el("header", {}, back, this.picture, el("div", { class: "who" }, this.heading, this.line)),
+      this.timeline.element,
+      el("div", { class: "typing-slot" }, this.typing),
+      form,
+    );
+    this.#listen();
+    this.#showHead();
+  }
+
+  /** Fill in; call once the element is in the page. */
+  async open() {
+    const { read, unread } = this.#match;
+    if (unread > 0) this.timeline.markNewAfter(read);
+    this.#fill();
+    for (let page = 0; page < NEW_PAGES && unread > 0 && this.timeline.firstSeq > read + 1; page += 1)
+      await this.#older();
+    this.timeline.toEnd(true);
+    if (this.timeline.hasRoom) await this.#older();
+  }
+
+  /** Stop listening; the element can go. */
+  end() {
+    for (const off of this.#off) off();
+    this.#listening.abort();
+    this.chat.typingStopped(this.id);
+  }
+
+  #listen() {
+    const { chat, id } = this;
+    const ours = (/** @type {{match: string}} */ { match }) => match === id;
+    this.#off = [
+      chat.on("entry", (entry) => ours(entry) && this.timeline.append(entry)),
+      chat.on("receipt", (event) => ours(event) && this.#refresh()),
+      chat.on("typing", (event) => ours(event) && this.#showTyping(event.users)),
+      chat.on("presence", () => this.#showHead()),
+      chat.on("match", (event) => ours(event) && this.#changed(event.change)),
+      chat.on("ready", () => this.timeline.hasRoom && void this.#older()),
+      chat.on("outbox", ({ item, state }) => {
+        if (!ours(item)) return;
+        if (state === "discarded") this.timeline.dropUnsent(item.client_id);
+        else if (state === "stored") this.timeline.stored(item.client_id);
+        else if (state !== "sending") this.timeline.unsent(item);
+      }),
+    ];
+    const { signal } = this.#listening;
+    document.addEventListener("visibilitychange", () => this.#markRead(), { signal });
+    globalThis.addEventListener("focus", () => this.#markRead(), { signal });
+    const minute = setInterval(() => this.#showHead(), 30_000);
+    signal.addEventListener("abort", () => clearInterval(minute));
+  }
+
+  #fill() {
+    const { entries, complete } = this.chat.entries(this.id);
+    this.timeline.clear();
+    this.timeline.prepend(entries);
+    for (const item of this.chat.unsent(this.id)) this.timeline.unsent(item);
+    this.#complete = complete;
+    this.timeline.above(complete ? "complete" : "");
+    this.#showTyping(this.chat.typingIn(this.id));
+  }
+
+  /** @param {string} change */
+  #changed(change) {
+    this.#refresh();
+    if (change !== "reset") return;
+    this.#fill();
+    if (this.timeline.hasRoom) void this.#older();
+  }
+
+  #refresh() {
+    this.#match = this.chat.match(this.id) ?? this.#match;
+    this.timeline.refreshTicks();
+    this.#showHead();
+    if (this.timeline.isAtEnd) this.#markRead();
+  }
+
+  async #older() {
+    if (this.#loading || this.#complete || this.chat.status.state !== "online") return;
+    this.#loading = true;
+    this.timeline.above("loading");
+    const before = this.timeline.first;
+    try {
+      const page = await this.chat.history(this.id, { limit: PAGE, ...(before === undefined ? {} : { before }) });
+      this.#complete = page.complete;
+      this.timeline.prepend(page.entries);
+    } catch {
+      // No connection: `ready` or the next scroll asks again.
+    } finally {
+      this.#loading = false;
+      this.timeline.above(this.#complete ? "complete" : "");
+    }
+    if (this.timeline.hasRoom && this.timeline.first !== before) await this.#older();
+  }
+
+  #markRead() {
+    if (document.visibilityState !== "visible" || !document.hasFocus() || !this.timeline.isAtEnd) return;
+    if (this.element.isConnected) this.chat.read(this.id);
+  }
+
+  #showHead() {
+    fill(this.picture, avatar(this.#match.others, statusOf(this.chat, this.#match)));
+    this.heading.textContent = titleOf(this.#match);
+    this.line.textContent = presenceLine(this.chat, this.#match, ago);
+  }
+
+  /** @param {string[]} users */
+  #showTyping(users) {
+    this.typing.hidden = users.length === 0;
+    if (this.typing.lastElementChild) this.typing.lastElementChild.textContent = typingLine(users);
+  }
+}
