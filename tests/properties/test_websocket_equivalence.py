@@ -9,7 +9,7 @@ What the connection adds to ServerProtocol (no binary, valid UTF-8) is added to 
 
 import os
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -198,8 +198,17 @@ def compare(frames: list[bytes], sizes: list[int], close_after: int | None, miss
     assert wire.host.gauges.connections == 0
 
 
+WHOLE = [1_000_000]
+
+
 @settings(max_examples=STREAMS)
 @given(FRAMES, CUTS, CLOSE_AFTER, MISSING)
+# What chance finds seldom: one byte over the limit in one piece; fragments over it before the last is whole; frames
+# that would be errors, and a whole message, after our own close.
+@example([encode(1, b"x" * (LIMIT + 1))], WHOLE, None, 0)
+@example([encode(1, b"x" * 1_500, fin=False), encode(0, b"x" * 1_000)], WHOLE, None, 500)
+@example([encode(1, b"{}"), encode(2, b"x"), encode(1, b"\xff"), encode(8, b"\x03\xe8")], WHOLE, 1, 0)
+@example([encode(1, b"{}"), encode(1, b"{", fin=False), encode(0, b"}")], WHOLE, 1, 0)
 def test_any_stream_means_what_server_protocol_says(
     frames: list[bytes], sizes: list[int], close_after: int | None, missing: int
 ) -> None:
