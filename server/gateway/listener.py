@@ -51,8 +51,9 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self.limits = limits or SocketLimits()
         self._owns_wheel = wheel is None
-        self.wheel = wheel or TimerWheel(self._loop.time)
-        self.flusher = flusher or make_flusher(self._loop, self.limits)
+        # Not `or`: a wheel without deadlines is empty, and so false.
+        self.wheel = TimerWheel(self._loop.time) if wheel is None else wheel
+        self.flusher = make_flusher(self._loop, self.limits) if flusher is None else flusher
         self._host = SocketHost(accept, self.limits, self.flusher, self.wheel)
         self._http = http
         self._server: asyncio.Server | None = None
