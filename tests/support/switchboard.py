@@ -1,0 +1,272 @@
+"""A node without sockets: real router, hub, journal, reads and memory store; clients whose ends of the line are lists.
+
+Time stands still until `advance`, and nothing is under way after `settle`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from protocol.close_codes import CloseCode
+from protocol.from_server import Limits, Timers
+from protocol.ids import MatchId, SessionId, UserId
+from server.adapters.store_memory import MemoryStore
+from server.adapters.tickets_memory import MemoryTickets
+from server.core.keys import HS256, secret_key
+from server.core.log import MembersSet, Refused
+from server.core.presence import PresenceBook
+from server.core.rate_limits import RatePolicy
+from server.core.session import Session, SessionPolicy
+from server.core.tokens import TokenMinter, TokenPolicy, TokenVerifier
+from server.core.typing import TypingBook
+from server.delivery import Delivery
+from server.gateway.wheel import TimerWheel
+from server.hub import Hub, Recipient
+from server.identities import Identities, IssuerKeys
+from server.journal import Journal
+from server.outbox import Flusher, Outbox
+from server.peer import Peer
+from server.ports import Store
+from server.reads import Reads
+from server.resume import Resumer, WelcomeFacts
+from server.router import Parts, Router
+from server.telemetry import Telemetry
+from tests.support.clock import FakeClock
+from tests.support.sockets import MemoryLoop
+from tests.support.tokens import SECRET
+
+Json = dict[str, object]
+POLICY: Final = SessionPolicy(
+    auth_timeout_s=10,
+    token_warning_s=60,
+    token_grace_s=5,
+    frames=RatePolicy(rate_per_s=100, burst=1_000),
+    messages=RatePolicy(rate_per_s=5, burst=20),
+)
+FACTS: Final = WelcomeFacts(
+    Timers(25_000, 10_000, 3_000, 8_000, 2_000, 60_000, 500),
+    Limits(65_536, 4_000, 16_384, 200, 500, 100, 200, 50, 5, 20),
+)
+TOKENS: Final = TokenPolicy(frozenset({HS256}), max_ttl_s=86_400)
+BOUND_BYTES: Final = 1 << 20
+
+_json: Final = msgspec.json.Decoder(Json)
+
+
+def payloads(output: bytes) -> list[bytes]:
+    """Take the server's text frames apart."""
+    found, position = [], 0
+    while position < len(output):
+        assert output[position] == 0x81
+        size, header = output[position + 1], 2
+        if size == 126:
+            size, header = int.from_bytes(output[position + 2 : position + 4], "big"), 4
+        elif size == 127:
+            size, header = int.from_bytes(output[position + 2 : position + 10], "big"), 10
+        position += header + size
+        found.append(output[position - size : position])
+    return found
+
+
+class Line:
+    """The far end of one connection: what was written to it and how it was closed. A Sink, a Socket, a Recipient."""
+
+    def __init__(self, flusher: Flusher, user: str = "", session: str = "") -> None:
+        self.outbox = Outbox(self, flusher)
+        self.user = UserId(user)
+        self.session = SessionId(session)
+        self.closed: tuple[int, str] | None = None
+        self._written = bytearray()
+        self._unread_bytes = 0
+        self._is_stuck = False
+
+    def write(self, data: bytes) -> None:
+        assert self.closed is None, "written after the close frame"
+        self._written += data
+        if self._is_stuck:
+            self._unread_bytes += len(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self._unread_bytes
+
+    def abort(self) -> None:
+        self.closed = (int(CloseCode.ABNORMAL), "")
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Be closed by the server; what was queued is written before."""
+        if self.closed is None:
+            self.outbox.finish()
+            self.closed = (int(code), reason)
+
+    def send(self, framed: bytes) -> None:
+        """Be a recipient."""
+        self.outbox.send(framed)
+
+    def stop_reading(self) -> None:
+        """Let everything pile up at the server."""
+        self._is_stuck = True
+        self.outbox.pause()
+
+    def read_on(self) -> None:
+        """Read all that piled up."""
+        self._is_stuck, self._unread_bytes = False, 0
+        self.outbox.resume()
+
+    def heard(self) -> list[Json]:
+        """Return what came since the last look."""
+        written, self._written = bytes(self._written), bytearray()
+        return [_json.decode(payload) for payload in payloads(written)]
+
+
+class Client(Struct):
+    """A client on its line."""
+
+    line: Line
+    peer: Peer
+    board: "Switchboard"
+
+    def send(self, **message: object) -> None:
+        """Send one message; `type_` is its type, a trailing underscore is dropped."""
+        self.peer.received(msgspec.json.encode({name.rstrip("_"): value for name, value in message.items()}))
+
+    async def ask(self, **message: object) -> list[Json]:
+        """Send one message and return everything that came until all was quiet."""
+        self.send(**message)
+        return await self.listen()
+
+    async def listen(self) -> list[Json]:
+        """Return what came since the last look, once all is quiet."""
+        await self.board.settle()
+        return self.line.heard()
+
+    def hang_up(self) -> None:
+        """Lose the connection."""
+        self.line.outbox.shut()
+        self.peer.lost(*(self.line.closed or (int(CloseCode.ABNORMAL), "")))
+
+
+class Switchboard:
+    """Everything between the sockets and the store."""
+
+    def __init__(self, *, store: Store | None = None, policy: SessionPolicy = POLICY, connections_max: int = 5) -> None:
+        self.clock = FakeClock()
+        self.loop = MemoryLoop()
+        self.policy = policy
+        self.telemetry = Telemetry()
+        self.wheel = TimerWheel(self.clock.now)
+        self.flusher = Flusher(self.loop, bound_bytes=BOUND_BYTES, hold_s=0.1)
+        self.hub = Hub(self.flusher, self.telemetry)
+        self.store: Store = store or MemoryStore(self.clock)
+        self.journal = Journal(self.store)
+        self.reads = Reads(self.store, 1)
+        self.logins = Reads(self.store, 1)
+        self.presence: PresenceBook[Recipient] = PresenceBook(2.0, self.clock.micros())
+        self.typing = TypingBook(3.0, 8.0)
+        self.delivery = Delivery(self.hub, self.typing, self.telemetry)
+        self.tickets = MemoryTickets(self.clock.now, self.clock.random_bytes)
+        self.secret = secret_key(SECRET)
+        self.minter = TokenMinter(TOKENS, self.secret)
+        self.router = self._router(connections_max, None)
+
+    def _router(self, connections_max: int, issuer: IssuerKeys | None) -> Router:
+        self.identities = Identities(
+            TokenVerifier(TOKENS, (self.secret,)), self.tickets, lambda: self.clock.micros() / 1e6, issuer
+        )
+        return Router(
+            Parts(
+                store=self.store,
+                journal=self.journal,
+                reads=self.reads,
+                logins=self.logins,
+                hub=self.hub,
+                delivery=self.delivery,
+                presence=self.presence,
+                typing=self.typing,
+                resumer=Resumer(self.store, self.reads, self.hub, FACTS, self.telemetry),
+                identities=self.identities,
+                clock=self.clock,
+                wheel=self.wheel,
+                telemetry=self.telemetry,
+                connections_per_user_max=connections_max,
+            )
+        )
+
+    def token(self, user: str, ttl_s: int = 3_600) -> str:
+        return self.minter.mint(UserId(user), ttl_s, self.clock.micros() / 1e6, self.clock.random_id())[0]
+
+    def connect(self, *, token: str | None = None, ticket: str | None = None) -> Client:
+        """Open a connection, with the credentials of its upgrade."""
+        line = Line(self.flusher)
+        session = Session(self.policy, self.wheel.now(), token=token, ticket=ticket)
+        return Client(line, Peer(line, session, self.router), self)
+
+    async def enter(self, user: str, **hello: object) -> Client:
+        """Open a connection and be welcomed; what came with the welcome has been heard."""
+        client = self.connect()
+        first, *_ = await client.ask(type="hello", id="hello", token=self.token(user), **hello)
+        assert first["type"] == "welcome"
+        return client
+
+    async def make(self, match: str, *members: str) -> MembersSet:
+        """Set a match's members, as the app's backend does."""
+        outcome: asyncio.Future[MembersSet | Refused] = asyncio.get_running_loop().create_future()
+
+        def done(change: MembersSet | Refused) -> None:
+            assert isinstance(change, MembersSet)
+            self.delivery.members_set(change)
+            outcome.set_result(change)
+
+        self.journal.set_members(MatchId(match), tuple(map(UserId, members)), done)
+        change = await outcome
+        assert isinstance(change, MembersSet)
+        await self.settle()
+        return change
+
+    async def settle(self) -> None:
+        """Let everything under way come to its end, and everything queued be written."""
+        is_quiet = False
+        while not is_quiet:
+            await self.journal.drain()
+            for reads in (self.reads, self.logins):
+                await _finished(reads)
+            is_quiet = not self.loop.ready and not self.reads.queued and not self.logins.queued
+            self.loop.tick()
+            is_quiet = is_quiet and not self.loop.ready and not self.reads.queued
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, everywhere."""
+        await self.settle()
+        self.clock.advance(seconds)
+        self.wheel.advance(self.clock.now())
+        self.router.settle(self.clock.now())
+        self.loop.pass_time(seconds)
+        await self.settle()
+
+
+async def _finished(reads: Reads) -> None:
+    """Wait until the one lane of `reads` has done what was asked so far."""
+    finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def nothing() -> None:
+        return
+
+    def done(_: object) -> None:
+        finished.set_result(None)
+
+    reads.submit(nothing, done)
+    await finished
+
+
+@asynccontextmanager
+async def running(board: Switchboard) -> AsyncIterator[Switchboard]:
+    """Run the lanes of `board`."""
+    async with asyncio.TaskGroup() as tasks:
+        lanes = (*board.journal.lanes, *board.reads.lanes, *board.logins.lanes)
+        running = [tasks.create_task(lane()) for lane in lanes]
+        yield board
+        for task in running:
+            task.cancel()
