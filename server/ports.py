@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from protocol.ids import MatchId, Micros, UserId
+from protocol.from_server import Presence
+from protocol.ids import MatchId, Micros, SessionId, UserId
 from server.core.log import (
     Append,
     Appended,
@@ -17,6 +18,7 @@ from server.core.log import (
     SummaryPage,
     SyncResult,
 )
+from server.core.notices import Notice
 from server.core.tokens import Claims
 
 
@@ -138,3 +140,71 @@ class Tickets(Protocol):
 
     async def redeem(self, ticket: str) -> Claims | None:
         """Return the claims and end the ticket; None for one that is unknown, used, forgotten or too old."""
+
+
+Key = tuple[str, ...]
+
+
+class BusEvents(Protocol):
+    """What a bus tells its node: in the event loop, in order; none of these blocks or raises."""
+
+    def deliver(self, users: Sequence[UserId], frame: bytes, key: Key | None) -> None:
+        """Another node routed this frame to the users' connections here; `key` is None for the durable lane."""
+
+    def notice(self, notice: Notice) -> None:
+        """Another node (never this one) announced something."""
+
+    def presence(self, changes: Sequence[Presence]) -> None:
+        """Users whom this node watches have changed."""
+
+    def repair(self, since: Micros) -> None:
+        """Durable frames may have been missed since then: read the store and push what it has."""
+
+    def routed(self, route_ids: Sequence[int]) -> None:
+        """The frames of these commits have been handed to every node concerned."""
+
+    def bus_is(self, *, alive: bool) -> None:
+        """False: nothing comes or goes, caches of what others may change are worthless. True: all is well again."""
+
+
+class Bus(Protocol):
+    """Carries frames to users' connections on other nodes, and knows which users are connected where.
+
+    At most once; in order per sending and target node. A loss is noticed (a counter with a gap, a reconnect, a heartbeat)
+    and reported to `repair`. A node whose lease ran out takes a new incarnation and registers everybody again.
+    Nothing but `run` and `watch` waits; what is called in one turn of the loop travels together.
+    """
+
+    @property
+    def trouble(self) -> str:
+        """Why this node is deaf, in words for `/readyz`; empty when it is not."""
+
+    def start(self, events: BusEvents) -> None:
+        """Tell `events` from now on; call once, before `run`."""
+
+    async def run(self) -> None:
+        """Live until cancelled: connect, keep the lease, listen."""
+
+    def register(self, user: UserId, session: SessionId) -> None:
+        """The session is connected here: frames for the user come here from now on, and the user is present."""
+
+    def unregister(self, user: UserId, session: SessionId) -> None:
+        """The session is gone; presence counts the user as gone after the debounce."""
+
+    def route(self, users: Sequence[UserId], frame: bytes, key: Key | None = None) -> None:
+        """Hand `frame` to the connections of `users` on other nodes."""
+
+    def batch_ended(self, route_id: int) -> None:
+        """The durable frames since the last call belong to the commit `route_id`; `routed` says when they are out."""
+
+    def announce(self, notice: Notice) -> None:
+        """Tell every other node; it travels with the durable frames, counted like them."""
+
+    async def watch(self, users: Sequence[UserId]) -> Sequence[Presence]:
+        """Be told of these users, too, and read how they are now (`unknown` while the directory is away)."""
+
+    def unwatch(self, users: Sequence[UserId]) -> None:
+        """Be told of these users no more."""
+
+    async def close(self) -> None:
+        """Leave in good order: unregister everybody, give up the lease."""

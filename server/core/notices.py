@@ -1,0 +1,49 @@
+"""What one node tells all others about matches, users and sessions; small structs, sent as JSON over the bus."""
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from protocol.ids import MatchId, Micros, SessionId, UserId
+
+
+class MembersNews(Struct, frozen=True, tag="members"):
+    """The match has these members now; whoever has them cached replaces them."""
+
+    match: MatchId
+    members: tuple[UserId, ...]
+
+
+class Kick(Struct, frozen=True, tag="kick"):
+    """End the user's connections (only that of `session`, if it is named) with this close code."""
+
+    user: UserId
+    code: int
+    reason: str
+    session: SessionId | None = None
+
+
+class Revoked(Struct, frozen=True, tag="revoked"):
+    """Refuse the user's tokens: the one named `token_id`, else all that were issued before `issued_before`."""
+
+    user: UserId
+    token_id: str | None = None
+    issued_before: Micros | None = None
+    until: Micros | None = None
+
+
+Notice = MembersNews | Kick | Revoked
+
+_decode: Final = msgspec.json.Decoder(Notice).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def encode_notice(notice: Notice) -> bytes:
+    """Encode for the bus."""
+    return _encode(notice)
+
+
+def decode_notice(payload: bytes) -> Notice:
+    """Decode what another node sent; raise `msgspec.MsgspecError` for what this version does not know."""
+    return _decode(payload)
