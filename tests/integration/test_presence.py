@@ -1,0 +1,166 @@
+"""Who is here: counted by devices, told to partners who ask, not flickering."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from loadtest.client import Client
+from protocol.from_server import Presence, PresenceChanged, Status
+from protocol.ids import UserId
+from tests.support.people import People, came, everything_that_came, fresh, name_of, unlimited_server
+from tests.support.private_server import PrivateServer
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PrivateServer]:
+    """Run a server that says offline sooner than usual."""
+    with unlimited_server(PRESENCE_DEBOUNCE_MS="300") as server:
+        yield server
+
+
+async def next_of(client: Client, user: str) -> Presence:
+    """Return the next news of `user`."""
+    changed = await client.next(PresenceChanged, matching=lambda push: push.changes[0].user == user)
+    (presence,) = changed.changes
+    return presence
+
+
+async def test_the_answer_tells_how_partners_are_now(people: People) -> None:
+    """Online with a connection, offline without."""
+    alice, bob, _ = await people.pair()
+    (carol,) = people.users("carol")
+    await people.match(name_of(alice), carol)
+    told = {presence.user: presence for presence in (await alice.watch(name_of(bob), carol)).presence}
+    assert told[name_of(bob)].status is Status.ONLINE
+    assert told[carol].status is Status.OFFLINE
+
+
+async def test_only_partners_are_shown(people: People) -> None:
+    """Strangers and users that do not exist are left out, and stay unseen when they come and go."""
+    alice, bob, _ = await people.pair()
+    (mallory,) = people.users("mallory")
+    answer = await alice.watch(name_of(bob), mallory, fresh("nobody"))
+    assert [presence.user for presence in answer.presence] == [name_of(bob)]
+    stranger = await people.come(mallory)
+    assert (await stranger.watch(name_of(alice))).presence == ()
+    await stranger.close()
+    assert await everything_that_came(alice) == []
+
+
+async def test_one_who_comes_is_online_at_once(people: People) -> None:
+    """Once, however many devices come; `v` grows."""
+    alice, (bob,) = (await people.pair())[0], people.users("bob")
+    await people.match(name_of(alice), bob)
+    (before,) = (await alice.watch(bob)).presence
+    await people.come(bob)
+    await people.come(bob)
+    (changed,) = await came(alice, PresenceChanged)
+    (now,) = changed.changes
+    assert (now.user, now.status) == (bob, Status.ONLINE)
+    assert now.v > before.v
+    assert now.last_seen is None
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+async def test_one_whose_last_device_went_is_offline(people: People, how: str) -> None:
+    """After the first of two nothing is told; `last_seen` is when the last one went."""
+    alice, bob, _ = await people.pair()
+    tablet = await people.come(name_of(bob))
+    (online,) = (await alice.watch(name_of(bob))).presence
+    await bob.close()
+    (still,) = (await alice.watch(name_of(bob))).presence
+    assert still == online
+    left_after_us = time.time_ns() // 1000
+    if how == "close":
+        await tablet.close()
+    else:
+        tablet.abort()
+    offline = await next_of(alice, name_of(bob))
+    assert offline.status is Status.OFFLINE
+    assert offline.v > online.v
+    assert offline.last_seen is not None
+    assert left_after_us <= offline.last_seen <= time.time_ns() // 1000 - 300_000
+
+
+async def test_one_who_is_back_at_once_was_never_away(people: People) -> None:
+    """Nothing is told of them, while one who left later is told to be offline."""
+    alice, bob, _ = await people.pair()
+    (carol_name,) = people.users("carol")
+    await people.match(name_of(alice), carol_name)
+    carol = await people.come(carol_name)
+    await alice.watch(name_of(bob), carol_name)
+    await bob.close()
+    back = await people.come(name_of(bob))
+    await carol.close()
+    changed = await alice.next(PresenceChanged)
+    assert [(each.user, each.status) for each in changed.changes] == [(carol_name, Status.OFFLINE)]
+    assert back.is_open
+
+
+async def test_a_device_that_takes_over_a_session_does_not_flicker(people: People) -> None:
+    """The old connection goes when the new one is there."""
+    alice, bob, _ = await people.pair()
+    await alice.watch(name_of(bob))
+    assert bob.welcome is not None
+    await people.come(name_of(bob), session=bob.welcome.session)
+    await bob.closed()
+    assert await came(alice, PresenceChanged) == []
+
+
+async def test_a_new_watch_replaces_the_old_one(people: People) -> None:
+    """And an empty one ends it."""
+    alice, _, _ = await people.pair()
+    bob, carol = people.users("bob", "carol")
+    await people.match(name_of(alice), bob, carol)
+    await alice.watch(bob)
+    await alice.watch(carol)
+    await people.come(bob)
+    await people.come(carol)
+    assert [push.changes[0].user for push in await came(alice, PresenceChanged)] == [carol]
+    assert (await alice.watch()).presence == ()
+    (dave,) = people.users("dave")
+    await people.match(name_of(alice), dave)
+    await people.come(dave)
+    assert await came(alice, PresenceChanged) == []
+
+
+async def test_a_watch_belongs_to_one_connection(people: People) -> None:
+    """The user's other devices ask for themselves."""
+    alice, _, _ = await people.pair()
+    laptop = await people.come(name_of(alice))
+    (bob,) = people.users("bob")
+    await people.match(name_of(alice), bob)
+    await alice.watch(bob)
+    await people.come(bob)
+    assert len(await came(alice, PresenceChanged)) == 1
+    assert await came(laptop, PresenceChanged) == []
+
+
+async def test_last_seen_is_told_to_one_who_asks_later(people: People) -> None:
+    """As long as the server remembers."""
+    alice, bob, _ = await people.pair()
+    await alice.watch(name_of(bob))
+    await bob.close()
+    offline = await next_of(alice, name_of(bob))
+    later = await people.come(name_of(alice))
+    assert (await later.watch(name_of(bob))).presence == (offline,)
+
+
+async def test_coming_and_going_many_times_ends_at_the_truth(people: People) -> None:
+    """The highest `v` is the state that holds, and `v` never falls."""
+    alice, _, _ = await people.pair()
+    bob = UserId(fresh("bob"))
+    await people.match(name_of(alice), bob)
+    await alice.watch(bob)
+    for _ in range(3):
+        devices = await asyncio.gather(*(people.come(bob) for _ in range(5)))
+        await asyncio.gather(*(device.close() for device in devices))
+    last = await next_of(alice, bob)
+    versions = [last.v]
+    while last.status is not Status.OFFLINE:
+        last = await next_of(alice, bob)
+        versions.append(last.v)
+    assert versions == sorted(set(versions))
+    assert (await alice.watch(bob)).presence == (last,)

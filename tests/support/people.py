@@ -1,0 +1,186 @@
+"""People of a test's own on a server that it shares with other tests: fresh names, fresh matches, connections that end.
+
+Everything goes through the public protocol. Nothing is said to have stayed away because a while passed: `came` asks the
+server something, and what it would have pushed before that is there when the answer is.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from secrets import token_hex
+from typing import Final, TypeVar
+
+import msgspec
+
+from loadtest.api import Api
+from loadtest.client import Client, Cursors, Refused, decode_ok
+from protocol.errors import ErrorCode
+from protocol.from_client import Body, Typing
+from protocol.from_server import Entry, Error, Message, Push, Sent
+from protocol.ids import Cursor, MatchId, Micros, Seq, SessionId, UserId
+from tests.support.private_server import PrivateServer, private_server
+
+P = TypeVar("P")
+# Limits that a test which is not about them does not want to meet.
+UNLIMITED: Final = {
+    "MESSAGE_RATE_PER_S": "1000000",
+    "MESSAGE_BURST": "1000000",
+    "FRAME_RATE_PER_S": "1000000",
+    "FRAME_BURST": "1000000",
+}
+BEFORE_ALL: Final[Cursor] = (Seq(0), Micros(0))
+_GAUGE: Final = re.compile(r"^# TYPE duologue_(\w+) gauge$", re.MULTILINE)
+_NUMBER: Final = re.compile(r"^duologue_(\w+?)(?:_total)? (\S+)$", re.MULTILINE)
+
+
+def fresh(stem: str) -> str:
+    """Return a name that nobody had before."""
+    return f"{stem}-{token_hex(5)}"
+
+
+def unlimited_server(database: Path | None = None, **settings: str) -> AbstractContextManager[PrivateServer]:
+    """Run a server in dev mode without limits to how fast one may speak."""
+    return private_server(database, port=None, dev=True, **UNLIMITED, **settings)
+
+
+class People:
+    """Makes users, matches and connections; what it opened is closed at its end."""
+
+    def __init__(self, server: PrivateServer, stack: AsyncExitStack, key: str = "dev") -> None:
+        self.server = server
+        self.api = Api(server.http_url, key)
+        self._stack = stack
+        stack.callback(self.api.close)
+
+    def users(self, *stems: str) -> list[UserId]:
+        """Return fresh users."""
+        return [UserId(fresh(stem)) for stem in stems]
+
+    async def match(self, *members: str) -> MatchId:
+        """Make a fresh match."""
+        match = MatchId(fresh("match"))
+        await self.api.put_match(match, members)
+        return match
+
+    async def visitor(self, user: str = "") -> Client:
+        """Connect with a token of `user` in hand, and say nothing yet."""
+        return self.leaves(await Client.connect(self.server.ws_url, token=await self.api.token(user) if user else None))
+
+    async def come(
+        self, user: str, cursors: Cursors | None = None, *, device: str | None = None, session: SessionId | None = None
+    ) -> Client:
+        """Connect as `user` and say hello."""
+        client = await self.visitor(user)
+        await client.hello(cursors, device=device, session=session)
+        return client
+
+    async def pair(self) -> tuple[Client, Client, MatchId]:
+        """Return two who are connected and their match."""
+        alice, bob = self.users("alice", "bob")
+        match = await self.match(alice, bob)
+        return await self.come(alice), await self.come(bob), match
+
+    def as_user(self, token: str) -> Api:
+        """Return the HTTP API as one whose key is `token`."""
+        api = Api(self.server.http_url, token)
+        self._stack.callback(api.close)
+        return api
+
+    def leaves(self, client: Client) -> Client:
+        """Have `client` closed at the end."""
+        self._stack.push_async_callback(client.close)
+        return client
+
+
+@asynccontextmanager
+async def people_on(server: PrivateServer, key: str = "dev") -> AsyncIterator[People]:
+    """Let people on `server` until the block ends."""
+    async with AsyncExitStack() as stack:
+        yield People(server, stack, key)
+
+
+# ---- saying and hearing
+
+
+def name_of(client: Client) -> UserId:
+    """Return who the server says that `client` is."""
+    assert client.welcome is not None
+    return client.welcome.user
+
+
+async def say(client: Client, match: str, *texts: str) -> list[Sent]:
+    """Send messages in one go, one after the other, and return their answers."""
+    return list(await asyncio.gather(*(client.send(match, text, fresh("message")) for text in texts)))
+
+
+async def type_in(client: Client, match: str, *, on: bool = True) -> None:
+    """Tell that the user is typing, and wait until the server has dealt with it."""
+    await client.request(Typing(MatchId(match), on, client.next_id()), decode_ok)
+
+
+async def came(client: Client, kind: type[P]) -> list[P]:
+    """Return all pushes of `kind` up to now; forget them and everything else that came."""
+    await client.ping()
+    pushes = [push for _, push in client.pushes]
+    client.pushes.clear()
+    return [push for push in pushes if isinstance(push, kind)]
+
+
+async def everything_that_came(client: Client) -> list[Push | Error]:
+    """Return all pushes up to now, and forget them."""
+    await client.ping()
+    pushes = [push for _, push in client.pushes]
+    client.pushes.clear()
+    return pushes
+
+
+def text_of(entry: object) -> str:
+    """Return what a message says."""
+    assert isinstance(entry, Message), entry
+    return msgspec.json.decode(entry.body, type=Body).text
+
+
+def texts_of(entries: Sequence[Entry]) -> list[str]:
+    """Return what the messages among `entries` say."""
+    return [text_of(entry) for entry in entries if isinstance(entry, Message)]
+
+
+def plain(entry: object) -> object:
+    """Return a message as plain values, so that two can be compared."""
+    return msgspec.json.decode(msgspec.json.encode(entry))
+
+
+def cursor_of(sent: Sent | Entry) -> Cursor:
+    """Return the cursor that stands on an entry."""
+    return (sent.seq, sent.created_at)
+
+
+def code_of(problem: object) -> ErrorCode:
+    """Return why something was refused."""
+    assert isinstance(problem, Refused), problem
+    return problem.code
+
+
+# ---- the numbers
+
+
+async def numbers(api: Api) -> dict[str, float]:
+    """Read /metrics."""
+    text = (await api.call("GET", "/metrics")).body.decode()
+    return {name: float(value) for name, value in _NUMBER.findall(text)}
+
+
+async def gauges_at_zero(api: Api) -> None:
+    """Wait until nothing is left open but the connection that asks."""
+    at_rest: dict[str, float] = {}
+    async with asyncio.timeout(10):
+        while True:
+            text = (await api.call("GET", "/metrics")).body.decode()
+            values = {name: float(value) for name, value in _NUMBER.findall(text)}
+            gauges = {name: values[name] for name in _GAUGE.findall(text)}
+            at_rest = {name: 1.0 if name == "http_connections_open" else 0.0 for name in gauges}
+            if gauges == at_rest:
+                return
+            await asyncio.sleep(0.02)  # another process's numbers: there is no event to await
