@@ -33,7 +33,7 @@ export class Timeline {
    */
   constructor(options) {
     this.options = options;
-    this.list = el("ol", { class: "rows", "aria-label": options.label });
+    this.list = el("ol", { class: "rows" });
     this.start = el("p", { class: "start" });
     this.scroller = el(
       "div",
@@ -110,8 +110,8 @@ export class Timeline {
     const firstUnsent = this.#rows.findIndex((each) => each.seq === 0);
     const index = firstUnsent < 0 ? this.#rows.length : firstUnsent;
     this.#insert(row, index);
-    if (this.#stick || mine) this.toEnd();
-    else if (row.kind === "message") this.#countNew(this.#newBelow + 1);
+    if (this.#stick) this.toEnd();
+    else if (row.kind === "message" && !mine) this.#countNew(this.#newBelow + 1);
   }
 
   /** A message is on its way. @param {OutboxItem} item */

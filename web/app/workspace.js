@@ -78,10 +78,16 @@ export class Workspace {
 
   /** @param {string} match @param {string} change */
   #matchChanged(match, change) {
-    if (change === "left" && this.#conversation?.id === match) go("");
+    if (change === "left") this.#left(match);
     if (change !== "made" && change !== "left" && change !== "changed") return;
     const newest = this.chat.matches().flatMap(({ others }) => others);
     void this.chat.watch(newest.slice(0, WATCHED));
+  }
+
+  /** What was to be sent to a match that we are no longer in has nowhere to be shown. @param {string} match */
+  #left(match) {
+    for (const { client_id } of this.chat.unsent(match)) void this.chat.discard(client_id);
+    if (this.#conversation?.id === match) go("");
   }
 
   /** @param {string[]} names */

@@ -59,6 +59,9 @@ export class Connection {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #connectTimer;
 
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #goingTimer;
+
   /** @param {ConnectionOptions} options */
   constructor(options) {
     this.options = options;
@@ -137,11 +140,8 @@ export class Connection {
   /** @param {number} afterMs */
   goAway(afterMs) {
     this.#notBefore = Date.now() + afterMs;
-    const attempt = this.#attempt;
-    setTimeout(
-      () => attempt === this.#attempt && this.#lost({ code: 4000, reason: "the server is being stopped" }),
-      afterMs,
-    );
+    clearTimeout(this.#goingTimer);
+    this.#goingTimer = setTimeout(() => this.#lost({ code: 4000, reason: "the server is being stopped" }), afterMs);
   }
 
   /**
@@ -205,7 +205,12 @@ export class Connection {
     this.#onlineSince = Date.now();
     this.liveness.start(welcome.timers);
     this.status = { state: "online" };
-    await this.options.welcomed(welcome);
+    try {
+      await this.options.welcomed(welcome);
+    } catch (error) {
+      if (socket === this.#socket) this.#lost({ reason: String(error) });
+      throw error; // a fault of ours: let the platform report it
+    }
     if (socket !== this.#socket) return;
     const held = this.#held ?? [];
     this.#held = undefined;
@@ -283,6 +288,7 @@ export class Connection {
     this.liveness.stop();
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#connectTimer);
+    clearTimeout(this.#goingTimer);
     this.#held = undefined;
     this.#onlineSince = 0;
     const socket = this.#socket;

@@ -5,7 +5,7 @@
  * would be held anyway, or the server says that the cursor is not of this log, the newest page is read instead.
  */
 
-/** @import { Entry, MatchSummary, ReceiptPush, SyncedMatch } from "./protocol.js" */
+/** @import { Cursor, Entry, MatchSummary, ReceiptPush, SyncedMatch } from "./protocol.js" */
 /** @import { StoredMatch } from "./match_log.js" */
 
 import { MatchLog } from "./match_log.js";
@@ -26,6 +26,10 @@ import { MatchLog } from "./match_log.js";
  */
 
 const RELOAD_PAGE = 50;
+/** `hello` has to fit in a frame of 64 KiB, beside a token of 4 KiB. */
+const CURSORS_MAX_BYTES = 56_000;
+/** A cursor without its match. */
+const CURSOR_BYTES = 40;
 
 export class Matches {
   /** @type {Map<string, MatchLog>} */
@@ -62,8 +66,15 @@ export class Matches {
    * @param {number} max
    */
   cursors(max) {
-    const known = this.newestFirst().filter((log) => log.cursor !== null && log.cursor[0] > 0);
-    return Object.fromEntries(known.slice(0, max).map((log) => [log.match, log.cursor]));
+    /** @type {Record<string, Cursor>} */
+    const cursors = {};
+    let bytes = 0;
+    for (const { match, cursor } of this.newestFirst().slice(0, max)) {
+      bytes += 3 * match.length + CURSOR_BYTES;
+      if (bytes > CURSORS_MAX_BYTES) break;
+      if (cursor !== null && cursor[0] > 0) cursors[match] = cursor;
+    }
+    return cursors;
   }
 
   /**

@@ -1,0 +1,71 @@
+"""A Chromium for each test, and people who use it. No test may leave a complaint in any console."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, async_playwright
+
+from tests.browser.people import Person
+from tests.support.private_server import PrivateServer
+from tests.support.programs import find_program
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+DESKTOP = (1280, 800)
+PHONE = (390, 844)
+
+NewProfile = Callable[..., Awaitable[BrowserContext]]
+NewPerson = Callable[..., Awaitable[Person]]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Run the Chromium of the machine."""
+    async with async_playwright() as playwright:
+        chromium = find_program("chromium", "chromium-browser", "google-chrome")
+        browser = await playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+def new_profile(browser: Browser) -> NewProfile:
+    """Make browser profiles: `await new_profile(size=PHONE)`."""
+
+    async def make(*, size: tuple[int, int] = DESKTOP, dark: bool = False) -> BrowserContext:
+        width, height = size
+        context = await browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            locale="en-GB",
+            timezone_id="UTC",
+        )
+        context.set_default_timeout(15_000)
+        return context
+
+    return make
+
+
+@pytest.fixture
+async def new_person(new_profile: NewProfile, dev_server: PrivateServer) -> AsyncIterator[NewPerson]:
+    """Bring people in: `await new_person("Ada")`, each with a profile of their own unless one is given."""
+    people: list[Person] = []
+
+    async def make(name: str, profile: BrowserContext | None = None, url: str | None = None) -> Person:
+        context = profile if profile is not None else await new_profile()
+        person = Person(name, await context.new_page())
+        person.watch_console()
+        people.append(person)
+        await person.sign_in(dev_server.http_url if url is None else url)
+        return person
+
+    yield make
+    assert {person.name: person.complaints for person in people if person.complaints} == {}

@@ -1,0 +1,73 @@
+"""One person, several devices and tabs."""
+
+import re
+
+from playwright.async_api import expect
+
+from tests.browser.conftest import NewPerson
+from tests.browser.people import Person
+
+
+async def test_a_second_device_is_in_sync(new_person: NewPerson) -> None:
+    """What is sent, received and read on one device shows on the other."""
+    ada, laptop, bo = await new_person("Ada"), await new_person("Ada"), await new_person("Bo")
+    await ada.start_match("Bo")
+    await laptop.open("Bo")
+    await ada.say("From my phone")
+    await laptop.reads("From my phone")
+    await laptop.sees_ticks("From my phone", "Delivered")
+    await ada.page.keyboard.press("Escape")
+    await laptop.page.keyboard.press("Escape")
+    await bo.open("Ada")
+    await bo.say("Hello")
+    await expect(ada.listed("Bo")).to_have_accessible_name(re.compile("1 unread"))
+    await expect(laptop.listed("Bo")).to_have_accessible_name(re.compile("1 unread"))
+    await ada.open("Bo")
+    await expect(laptop.listed("Bo")).not_to_have_accessible_name(re.compile("unread"))
+    await expect(laptop.page).to_have_title("Duologue")
+
+
+async def test_two_tabs_with_the_same_name_share_what_is_unsent(new_person: NewPerson) -> None:
+    """Each message of either tab arrives once."""
+    ada = await new_person("Ada")
+    other = await new_person("Ada", ada.context)
+    bo = await new_person("Bo")
+    await ada.start_match("Bo")
+    await other.open("Bo")
+    await bo.open("Ada")
+    for number in range(4):
+        await (ada if number % 2 else other).say(f"Number {number}")
+        await expect(bo.texts).to_have_count(number + 1)
+    texts = [f"Number {number}" for number in range(4)]
+    for person in (ada, other, bo):
+        await person.reads(*texts)
+    await expect(ada.page.get_by_role("img", name="Waiting to be sent")).to_have_count(0)
+
+
+async def test_a_duplicated_tab_does_not_throw_its_original_out(new_person: NewPerson) -> None:
+    """`sessionStorage` is copied with the tab, the connection is not."""
+    ada, bo = await new_person("Ada"), await new_person("Bo")
+    await ada.start_match("Bo")
+    async with ada.context.expect_page() as opened:
+        await ada.page.evaluate("void open(location.href)")
+    copy = Person("Ada", await opened.value)
+    await expect(copy.field).to_be_visible()
+    await bo.open("Ada")
+    await bo.say("Both of you?")
+    await copy.reads("Both of you?")
+    await ada.reads("Both of you?")
+    await expect(ada.banner).to_be_hidden()
+    await copy.page.reload()
+    await copy.reads("Both of you?")
+    await expect(copy.banner).to_be_hidden()
+
+
+async def test_signing_out_ends_it_for_this_tab_only(new_person: NewPerson) -> None:
+    """The card is there again, and stays after a reload."""
+    ada = await new_person("Ada")
+    other = await new_person("Ada", ada.context)
+    await ada.page.get_by_role("button", name="Sign out").click()
+    await expect(ada.page.get_by_label("Your name")).to_be_focused()
+    await ada.page.reload()
+    await expect(ada.page.get_by_label("Your name")).to_be_visible()
+    await expect(other.page.get_by_role("heading", name="Chats")).to_be_visible()
