@@ -51,7 +51,7 @@ FACTS: Final = WelcomeFacts(
     Timers(25_000, 10_000, 3_000, 8_000, 2_000, 60_000, 500),
     Limits(65_536, 4_000, 16_384, 200, 500, 100, 200, 50, 5, 20),
 )
-TOKENS: Final = TokenPolicy(frozenset({HS256}), max_ttl_s=86_400)
+TOKENS: Final = TokenPolicy(frozenset({HS256, "EdDSA"}), max_ttl_s=86_400)
 BOUND_BYTES: Final = 1 << 20
 
 _json: Final = msgspec.json.Decoder(Json)
@@ -152,7 +152,14 @@ class Client(Struct):
 class Switchboard:
     """Everything between the sockets and the store."""
 
-    def __init__(self, *, store: Store | None = None, policy: SessionPolicy = POLICY, connections_max: int = 5) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store | None = None,
+        policy: SessionPolicy = POLICY,
+        connections_max: int = 5,
+        issuer: IssuerKeys | None = None,
+    ) -> None:
         self.clock = FakeClock()
         self.loop = MemoryLoop()
         self.policy = policy
@@ -170,12 +177,11 @@ class Switchboard:
         self.tickets = MemoryTickets(self.clock.now, self.clock.random_bytes)
         self.secret = secret_key(SECRET)
         self.minter = TokenMinter(TOKENS, self.secret)
-        self.router = self._router(connections_max, None)
+        self.verifier = TokenVerifier(TOKENS, (self.secret,))
+        self.identities = Identities(self.verifier, self.tickets, lambda: self.clock.micros() / 1e6, issuer)
+        self.router = self._router(connections_max)
 
-    def _router(self, connections_max: int, issuer: IssuerKeys | None) -> Router:
-        self.identities = Identities(
-            TokenVerifier(TOKENS, (self.secret,)), self.tickets, lambda: self.clock.micros() / 1e6, issuer
-        )
+    def _router(self, connections_max: int) -> Router:
         return Router(
             Parts(
                 store=self.store,

@@ -14,7 +14,7 @@ from server.core.log import Cursors, SyncResult
 from server.ports import StoreUnavailable
 from tests.support.clock import FakeClock
 from tests.support.stores import World
-from tests.support.switchboard import Client, Json, Switchboard, running
+from tests.support.switchboard import BOUND_BYTES, Client, Json, Switchboard, running
 
 ALICE, BOB = UserId("alice"), UserId("bob")
 
@@ -299,6 +299,18 @@ async def test_a_reader_who_does_not_read_the_resume_is_closed_as_slow(board: Sw
     for stored in await world(board).fill(300, sender="bob", match="m1", text="x" * 4_000):
         board.delivery.message_stored(stored)
     assert client.line.closed == (CloseCode.SLOW_READER, "slow reader: connect again and resume")
+
+
+async def test_a_reader_who_is_behind_already_is_closed_at_the_welcome(
+    watched: Switchboard, store: WatchedStore
+) -> None:
+    """Nothing is read for it then."""
+    client = hello(watched, m1=(0, 0))
+    client.line.stop_reading()
+    client.line.write(b"x" * BOUND_BYTES)
+    await watched.settle()
+    assert client.line.closed == (CloseCode.SLOW_READER, "slow reader: connect again and resume")
+    assert store.asked == []
 
 
 async def test_a_welcome_of_large_messages_is_cut_and_the_rest_can_be_asked_for(board: Switchboard) -> None:

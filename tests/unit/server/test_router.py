@@ -3,15 +3,18 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from msgspec.structs import replace
 
 from protocol.close_codes import CloseCode
 from protocol.ids import MatchId, UserId
+from server.core.keys import keys_of_jwks
 from server.core.rate_limits import RatePolicy
 from server.core.tokens import Claims
 from server.ports import StoreUnavailable
 from server.router import READS_MAX
-from tests.support.switchboard import POLICY, Client, Json, Switchboard, running
+from tests.support.switchboard import POLICY, TOKENS, Client, Json, Switchboard, running
+from tests.support.tokens import jwks, sign
 
 M1 = "m1"
 
@@ -159,6 +162,52 @@ async def test_a_token_is_refreshed_by_its_user_only(board: Switchboard) -> None
     assert board.telemetry.tokens_refused == 1
     await board.advance(3_600)
     assert await client.listen() == []
+
+
+class Issuer:
+    """Publishes its newest keys to `board` when asked."""
+
+    def __init__(self) -> None:
+        self.board: Switchboard | None = None
+        self.key = ed25519.Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+
+    async def refreshed(self) -> bool:
+        if self.board is None:
+            return False
+        self.board.verifier.replace_issuer_keys(keys_of_jwks(jwks(k1=self.key.public_key()), TOKENS.algorithms))
+        return True
+
+    def token(self, expires_at: float) -> str:
+        return sign({"sub": "alice", "exp": expires_at}, self.key, "EdDSA", {"kid": "k1"})
+
+
+async def test_a_token_of_a_key_that_is_not_known_yet_waits_for_the_issuer() -> None:
+    """Without news from there it is refused; with the new keys it says who its bearer is."""
+    issuer = Issuer()
+    async with running(Switchboard(issuer=issuer)) as board:
+        token = issuer.token(board.clock.micros() / 1e6 + 600)
+        refused = board.connect()
+        (answer,) = await refused.ask(type="hello", id=1, token=token)
+        assert error_of(answer) == (1, "token_invalid")
+        issuer.board = board
+        client = board.connect()
+        client.send(type="hello", id=1, token=token)
+        assert client.line.heard() == []
+        (welcome,) = await client.listen()
+        assert fields(welcome, "type", "user") == ("welcome", "alice")
+
+
+async def test_a_refresh_that_cannot_be_checked_is_refused_and_ends_nothing() -> None:
+    """The lanes of the logins have ended."""
+    issuer = Issuer()
+    board = Switchboard(issuer=issuer)
+    async with running(board):
+        client = await board.enter("alice")
+    client.send(type="auth.refresh", id=1, token=issuer.token(board.clock.micros() / 1e6 + 600))
+    board.loop.tick()
+    (answer,) = client.line.heard()
+    assert error_of(answer) == (1, "unavailable")
+    assert client.line.closed is None
 
 
 async def test_a_token_that_runs_out_is_warned_of_and_ends_the_connection(board: Switchboard) -> None:
