@@ -1,5 +1,6 @@
 """What one node tells all others about matches, users and sessions; small structs, sent as JSON over the bus."""
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -35,7 +36,7 @@ class Revoked(Struct, frozen=True, tag="revoked"):
 
 Notice = MembersNews | Kick | Revoked
 
-_decode: Final = msgspec.json.Decoder(Notice).decode
+_decode: Final[Callable[[bytes], Notice]] = msgspec.json.Decoder(Notice).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 

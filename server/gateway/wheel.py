@@ -56,11 +56,12 @@ class Slot:
 class TimerWheel:
     """Deadlines by slot; `time` is the moment of the last turn, for those who need no finer clock."""
 
-    __slots__ = ("_excused", "_handle", "_loop", "_next", "_now", "_slots", "slot_s", "time")
+    __slots__ = ("_excused", "_handle", "_loop", "_next", "_slots", "now", "slot_s", "time")
 
     def __init__(self, now: Callable[[], float], *, slot_s: float = 0.25) -> None:
         """Take time from `now` (monotonic seconds)."""
-        self._now = now
+        # Reads the exact clock; an attribute, because it is asked for every frame.
+        self.now = now
         self.slot_s = slot_s
         self.time = now()
         self._next = math.floor(self.time / slot_s) + 1
@@ -72,10 +73,6 @@ class TimerWheel:
     def __len__(self) -> int:
         """Count the armed targets."""
         return sum(len(slot.targets) for slot in self._slots.values())
-
-    def now(self) -> float:
-        """Read the exact clock."""
-        return self._now()
 
     def arm(self, deadline: float, target: Expiring) -> Slot:
         """Have `target` expire at `deadline`; a target is in a slot once, so two meanings need two objects."""
@@ -116,11 +113,11 @@ class TimerWheel:
 
     def _schedule(self) -> None:
         if self._loop is not None:
-            delay_s = max(0.001, self._next * self.slot_s - self._now())
+            delay_s = max(0.001, self._next * self.slot_s - self.now())
             self._handle = self._loop.call_later(delay_s, self._turn)
 
     def _turn(self) -> None:
-        now = self._now()
+        now = self.now()
         # Answers to our pings may wait unread in the sockets: read first, judge at the next turn.
         if now - self._next * self.slot_s > STALL_S and not self._excused and self._loop is not None:
             self._excused = True
