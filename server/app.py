@@ -29,15 +29,20 @@ CLOSING_S: Final = 3.0
 LOOK_S: Final = 0.02
 
 
+class AddressUnusable(Exception):
+    """A node cannot listen where it should; the text is one line that tells the operator which address and why."""
+
+
 async def serve(settings: Settings, clock: Clock, announce: Callable[[str], None]) -> None:
     """Run a node until a signal ends it; `announce` is told the address when it is ready."""
     node = await make_node(settings, clock)
     stop = _on_signals()
     try:
+        address = await _start(node, settings)
         async with asyncio.TaskGroup() as tasks:
             work = [tasks.create_task(_run(each)) for each in node.work]
             work.append(tasks.create_task(_settle(node, clock)))
-            await _start(node, settings, announce)
+            announce(address)
             await stop.wait()
             _log.info("stopping", extra=event(connections=len(node.listener.connections)))
             await _drain(node, settings.drain_s)
@@ -50,15 +55,19 @@ async def serve(settings: Settings, clock: Clock, announce: Callable[[str], None
     _log.info("stopped")
 
 
-async def _start(node: Node, settings: Settings, announce: Callable[[str], None]) -> None:
+async def _start(node: Node, settings: Settings) -> str:
     loop = asyncio.get_running_loop()
     node.wheel.start(loop)
-    await node.listener.start(settings.host, settings.port)
+    try:
+        await node.listener.start(settings.host, settings.port)
+    except OSError as error:
+        where = f"HOST {settings.host!r}, PORT {settings.port}"
+        raise AddressUnusable(f"cannot listen on {where}: {error.strerror or error}") from None
     # What was made so far stays: the collector need not look at it again, and every connection adds little garbage.
     gc.collect()
     gc.freeze()
     host, port = node.listener.address
-    announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 async def _run(work: Callable[[], Coroutine[None, None, None]]) -> None:

@@ -46,7 +46,7 @@ from server.hub import Hub
 from server.identities import Identities
 from server.journal import Journal
 from server.peer import Peer
-from server.ports import Clock, Store, StoreUnavailable
+from server.ports import Clock, Store, StoreUnavailable, StoreUnusable
 from server.reads import Reads
 from server.resume import Resumer, WelcomeFacts
 from server.router import Parts, Router
@@ -147,7 +147,10 @@ async def _open_store(settings: Settings, clock: Clock) -> Store:
     path = settings.sqlite_path
     if path is None:
         return MemoryStore(clock)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnusable(f"cannot use the store {path}: {error.strerror} ({path.parent})") from None
     return await SqliteStore.open(path, clock)
 
 
