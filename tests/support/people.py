@@ -6,7 +6,7 @@ server something, and what it would have pushed before that is there when the an
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -84,7 +84,10 @@ class People:
 
     def as_user(self, token: str) -> Api:
         """Return the HTTP API as one whose key is `token`."""
-        api = Api(self.server.http_url, token)
+        return self.leaves_api(Api(self.server.http_url, token))
+
+    def leaves_api(self, api: Api) -> Api:
+        """Have the connection of `api` closed at the end."""
         self._stack.callback(api.close)
         return api
 
@@ -172,15 +175,16 @@ async def numbers(api: Api) -> dict[str, float]:
     return {name: float(value) for name, value in _NUMBER.findall(text)}
 
 
+async def until_numbers(api: Api, hold: Callable[[dict[str, float]], bool]) -> None:
+    """Wait until the numbers are such."""
+    async with asyncio.timeout(10):
+        while not hold(await numbers(api)):  # noqa: ASYNC110 - another process's numbers: there is no event to await
+            await asyncio.sleep(0.02)
+
+
 async def gauges_at_zero(api: Api) -> None:
     """Wait until nothing is left open but the connection that asks."""
-    at_rest: dict[str, float] = {}
-    async with asyncio.timeout(10):
-        while True:
-            text = (await api.call("GET", "/metrics")).body.decode()
-            values = {name: float(value) for name, value in _NUMBER.findall(text)}
-            gauges = {name: values[name] for name in _GAUGE.findall(text)}
-            at_rest = {name: 1.0 if name == "http_connections_open" else 0.0 for name in gauges}
-            if gauges == at_rest:
-                return
-            await asyncio.sleep(0.02)  # another process's numbers: there is no event to await
+    names = _GAUGE.findall((await api.call("GET", "/metrics")).body.decode())
+    at_rest = {name: 1.0 if name == "http_connections_open" else 0.0 for name in names}
+    assert len(at_rest) >= 5
+    await until_numbers(api, lambda now: all(now[name] == value for name, value in at_rest.items()))
