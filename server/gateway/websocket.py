@@ -39,6 +39,9 @@ _OPEN: Final = 0
 _CLOSING: Final = 1  # we sent a close frame and wait for the peer's
 _ENDED: Final = 2  # nothing is sent or heard any more; the TCP connection is being closed
 
+LATE_FRAMES_MAX: Final = 128
+# What may still be under way when we close is judged; from then on only the peer's close frame is looked for.
+
 _PROTOCOL_OPEN: Final = State.OPEN
 _NO_STATUS: Final = 1005
 
@@ -131,6 +134,8 @@ class Connection(asyncio.Protocol):
         "_fragments",
         "_heard",
         "_host",
+        "_late_bytes",
+        "_late_frames",
         "_need",
         "_pinged_at",
         "_protocol",
@@ -156,6 +161,7 @@ class Connection(asyncio.Protocol):
         self._fragments: list[bytes] | None = None
         self._tail: bytes | bytearray = b""
         self._need = 0
+        self._late_bytes = self._late_frames = 0
         self._heard = host.wheel.time
         self._pinged_at = 0.0  # no ping is out
         self._controls = 0
@@ -275,6 +281,11 @@ class Connection(asyncio.Protocol):
                 position = self._express(data, position, limit)
             if position == size or self._state == _ENDED:
                 return
+            if self._state == _CLOSING:
+                self._late_frames += 1
+                if self._late_frames > LATE_FRAMES_MAX:
+                    self._skip_to_close(data[position:])
+                    return
             need = span(data, position, self._budget_bytes(limit))
             if need == BAD:
                 self._feed(data[position : position + HEADER_MAX_BYTES])
@@ -284,6 +295,29 @@ class Connection(asyncio.Protocol):
                 return
             self._heard = self._host.wheel.time
             self._feed(data[position : position + need])
+            position += need
+
+    def _skip_to_close(self, data: bytes) -> None:
+        """Look for nothing but the peer's close frame (RFC 6455 section 1.4: what follows a close may be discarded).
+
+        A flood that was under way when we closed would keep the loop busy for seconds if each frame were judged.
+        """
+        self._late_bytes += len(data)
+        if self._late_bytes > self._host.limits.outbox_max_bytes:
+            self.abort()
+            return
+        size, position = len(data), 0
+        while position < size:
+            need = span(data, position, self._host.limits.message_max_bytes)
+            if need == BAD:
+                self._feed(data[position : position + HEADER_MAX_BYTES])
+                return
+            if size - position < need:
+                self._tail, self._need = bytearray(data[position:]), need
+                return
+            if data[position] & 0x0F == Opcode.CLOSE:
+                self._feed(data[position : position + need])
+                return
             position += need
 
     def _express(self, data: bytes, position: int, limit: int) -> int:

@@ -302,3 +302,34 @@ def test_addresses_are_counted_and_forgotten() -> None:
     assert wire.host.enter("")
     wire.lose()
     assert wire.host.enter(UPGRADE.address)
+
+
+def test_a_flood_after_our_close_is_skipped_until_the_peers_close(wire: Wire) -> None:
+    """In pieces of any size: each skipped frame costs next to nothing, and the handshake of the end is still heard."""
+    wire.connection.close(4009, "too many frames")
+    flood = (frame(TEXT, b"{}", fin=False) + frame(CONT, b"x" * 200)) * 500
+    stream = flood + frame(CLOSE, b"\x0f\xa9")
+    for start in range(0, len(stream), 1_000):
+        wire.feed(stream[start : start + 1_000])
+    assert closed_with(wire) == 4009
+    assert wire.receiver.ends == [(4009, "too many frames")]
+    assert wire.transport.is_eof
+
+
+def test_a_bad_frame_in_a_flood_after_our_close_ends_it(wire: Wire) -> None:
+    """What cannot be skipped ends the connection."""
+    wire.connection.close(4009)
+    wire.feed(frame(PONG) * 200, b"\xff\xff")
+    assert wire.receiver.ends == [(4009, "")]
+
+
+def test_a_flood_after_our_close_that_never_ends_is_cut(wire: Wire) -> None:
+    """Nobody has a megabyte under way."""
+    wire.connection.close(4009)
+    for _ in range(40):
+        wire.feed(frame(TEXT, b"x" * 60_000))
+    wire.feed(frame(PONG) * 200)
+    while not wire.transport.is_aborted:
+        wire.feed(frame(TEXT, b"x" * 60_000))
+    wire.lose()
+    assert wire.receiver.ends == [(4009, "")]
