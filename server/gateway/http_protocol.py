@@ -8,6 +8,8 @@ before the application sees them.
 uvicorn's protocol class is not documented API: its version is pinned, and the conformance cases run against it.
 """
 
+import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -21,6 +23,9 @@ from uvicorn.server import ServerState
 from server.gateway.handshake import refusal
 from server.gateway.limits import SocketLimits
 from server.gateway.wheel import Slot, TimerWheel
+
+# A warning for each request that is no HTTP would let strangers fill the log.
+logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 HttpFactory = Callable[[TimerWheel, SocketLimits], "DeadlineHTTP"]
 
@@ -48,11 +53,15 @@ class DeadlineHTTP(HttpToolsProtocol):
         self._timer: Slot | None = None
         self._unread = _Unread(self)
         self._is_refused = False
+        self._refusal = b""
+        self._running: RequestResponseCycle | None = None
         self.app = _without_disconnects(self.app)
         self._start()
 
     def _start(self) -> None:
         self._is_in_head = True
+        # What answers the request that is being read, once its head is whole.
+        self._reading: RequestResponseCycle | None = None
         self._fed_bytes = 0
         self._head_bytes = 0
         self._body_bytes = 0
@@ -93,6 +102,7 @@ class DeadlineHTTP(HttpToolsProtocol):
             self._refuse(*problem)
             return
         super().on_headers_complete()
+        self._reading = self.cycle
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -123,15 +133,28 @@ class DeadlineHTTP(HttpToolsProtocol):
         self._unread.forget()
 
     @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @override
     def on_response_complete(self) -> None:
+        self._running = None
         super().on_response_complete()
+        if self._is_refused and self._running is None:
+            self._answer_refused()
         if self.transport.get_write_buffer_size():
             self._unread.watch()
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, msg)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         self._unread.forget()
+        self._let_go(self._running)
         super().connection_lost(exc)
         on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
@@ -144,24 +167,54 @@ class DeadlineHTTP(HttpToolsProtocol):
     def expired(self, now: float) -> None:  # noqa: ARG002  # whenever it is, it is too late
         """End a connection whose request, or reading of its refusal, took too long."""
         self._timer = None
+        self.cut()
+
+    def cut(self) -> None:
+        """End the TCP connection; what is being answered is answered to nobody (uvloop raises on later writes)."""
+        self._let_go(self._running)
         self.transport.abort()
 
     def _refuse(self, status: int, text: str) -> None:
-        """Answer, half-close, and give the client a moment to read why before the connection is cut."""
+        """Hear nothing more; answer this request when those before it are answered."""
         if self._is_refused or self.transport.is_closing():
             return
         self._is_refused = True
+        self._refusal = refusal(status, text)
         self._unset_keepalive_if_required()
-        cycle: RequestResponseCycle | None = self.cycle  # uvicorn says it is never None, and sets None
-        is_answering = cycle is not None and not cycle.response_complete
-        if not is_answering or (cycle is not None and not cycle.response_started):
-            self.transport.write(refusal(status, text))
-        if cycle is not None and is_answering:
+        self._disarm()
+        if self._reading is not None:
+            self._forget_request(self._reading)
+        if self._running is None:
+            self._answer_refused()
+
+    def _forget_request(self, cycle: RequestResponseCycle) -> None:
+        """Give up the request whose body is refused; one that has its answer already gets no second one."""
+        self._let_go(cycle)
+        if cycle is self._running:
+            self._running = None
+        else:
+            # It is the newest of those that wait, unless it was answered before its body came.
+            self.pipeline = deque(waiting for waiting in self.pipeline if waiting[0] is not cycle)
+        if cycle.response_started:
+            self._refusal = b""
+
+    def _answer_refused(self) -> None:
+        """Answer, half-close, and give the client a moment to read why before the connection is cut."""
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        if self._refusal:
+            self.transport.write(self._refusal)
+        with suppress(OSError):  # asyncio's shutdown of a socket that the peer reset already
+            self.transport.write_eof()
+        self._timer = self._wheel.arm(self._wheel.now() + self._limits.close_timeout_s, self)
+
+    @staticmethod
+    def _let_go(cycle: RequestResponseCycle | None) -> None:
+        """Have what is being answered end quietly: nobody hears it."""
+        if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
-        self.transport.write_eof()
-        self._disarm()
-        self._timer = self._wheel.arm(self._wheel.now() + self._limits.close_timeout_s, self)
 
     def _arm(self) -> None:
         if self._timer is None:
@@ -198,7 +251,7 @@ class _Unread:
     def expired(self, now: float) -> None:  # noqa: ARG002  # whenever it is, it is too late
         self._timer = None
         if self._protocol.transport.get_write_buffer_size():
-            self._protocol.transport.abort()
+            self._protocol.cut()
 
 
 def _without_disconnects(app: ASGI3Application) -> ASGI3Application:

@@ -266,3 +266,9 @@ async def test_a_listener_serves_on_a_unix_socket(tmp_path: Path) -> None:
         await writer.wait_closed()
     assert [(one.query, one.authorization, one.address) for one in upgrades] == [("ticket=t", "Bearer abc", "")] * 2
     listener.stop()
+
+
+async def test_a_wheel_that_is_given_is_used_although_it_is_empty() -> None:
+    """An empty wheel is false; one of the listener's own would never turn, and no deadline would ever come."""
+    wheel = TimerWheel(asyncio.get_running_loop().time)
+    assert Listener(lambda connection, upgrade: RecordingReceiver(), wheel=wheel).wheel is wheel
