@@ -1,0 +1,221 @@
+"""The store of a cluster: one PostgreSQL database, any number of nodes.
+
+`await PostgresStore.open(url, clock)` is the way in; it raises `StoreUnusable` with one line for the operator. Writes have
+connections of their own, one for each lane of the journal; reads share others. The time of an entry is the database's,
+so that nodes whose clocks differ make one order.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from protocol.ids import MatchId, Micros, Seq, UserId
+from server.adapters.postgres_address import read_address
+from server.adapters.postgres_connections import Connections, Connector, Greeting, Timeouts
+from server.adapters.postgres_known import Known
+from server.adapters.postgres_read import Reader
+from server.adapters.postgres_routes import Outbox, Route
+from server.adapters.postgres_schema import MONTHS_AHEAD, check_replica, prepare
+from server.adapters.postgres_write import Timeline, Writer
+from server.core.log import (
+    Append,
+    Appended,
+    Cursors,
+    EntryPage,
+    Mark,
+    Marked,
+    MatchState,
+    MembersSet,
+    Refused,
+    SummaryPage,
+    SyncResult,
+)
+from server.core.pages import END
+from server.ports import Clock
+
+LANES: Final = 4
+READERS: Final = 6
+
+
+async def migrate(url: str, clock: Clock, *, allow_unsafe: bool = False, timeouts: Timeouts | None = None) -> None:
+    """Make or renew the tables at `url`; raise `StoreUnusable`."""
+    address, epoch = read_address(url), clock.random_id()
+    await prepare(address, timeouts or Timeouts(), new_epoch=epoch, is_safe=not allow_unsafe, applies=True)
+
+
+class _Parts(Struct, frozen=True):
+    writers: Connections
+    readers: Connections
+    followers: Connections | None
+    timeline: Timeline
+
+
+class PostgresStore:
+    """The `Store` port on PostgreSQL, and the outbox that a bus needs."""
+
+    __slots__ = ("_epoch", "_known", "_outbox", "_pools", "_reader", "_timeline", "_writer")
+
+    def __init__(self, parts: _Parts, epoch: str, now: Callable[[], Micros] | None) -> None:
+        self._epoch = epoch
+        self._pools = [pool for pool in (parts.writers, parts.readers, parts.followers) if pool is not None]
+        self._known = Known() if parts.followers else None
+        self._timeline = parts.timeline
+        self._writer = Writer(parts.writers, parts.timeline, now)
+        self._outbox = Outbox(parts.writers, now)
+        self._reader = Reader(parts.readers, parts.followers, self._known)
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        clock: Clock,
+        *,
+        replica_url: str | None = None,
+        allow_unsafe: bool = False,
+        migrates: bool = True,
+        lanes: int = LANES,
+        readers: int = READERS,
+        timeouts: Timeouts | None = None,
+        now: Callable[[], Micros] | None = None,
+    ) -> "PostgresStore":
+        """Open or make the store at `url`; the running loop is the only one that may use it.
+
+        `allow_unsafe`: take a server that answers before its disk has it. `now` stands for the database's clock: tests.
+        """
+        address, timeouts = read_address(url), timeouts or Timeouts()
+        replica = None if replica_url is None else read_address(replica_url)
+        found = await prepare(
+            address, timeouts, new_epoch=clock.random_id(), is_safe=not allow_unsafe, applies=migrates
+        )
+        timeline, connector = Timeline(), Connector(address, timeouts, found.is_pooled)
+        followers = None
+        if replica is not None:
+            followers = Connections(Connector(replica, timeouts, await check_replica(replica, timeouts)), readers)
+        writers = Connections(connector, lanes, Greeting(Timeline.statement, timeline.told))
+        store = cls(_Parts(writers, Connections(connector, readers), followers, timeline), found.epoch, now)
+        await store.make_partitions()  # and learn the timeline
+        return store
+
+    @property
+    def epoch(self) -> str:
+        """Made with the tables; its end changes when a replica is promoted, which may have lost the last commits."""
+        return f"{self._epoch}-{self._timeline.name}"
+
+    @property
+    def from_replica(self) -> int:
+        """Answers that the replica gave, so far."""
+        return self._reader.from_replica
+
+    # ---- writes
+
+    async def append(self, batch: Sequence[Append]) -> Sequence[Appended | Refused]:
+        """Store messages in this order, one commit."""
+        outcomes, _ = await self._append(batch, None)
+        return outcomes
+
+    async def append_routed(
+        self, batch: Sequence[Append], node: str
+    ) -> tuple[Sequence[Appended | Refused], tuple[int, ...]]:
+        """Store messages and, in the same commit, that `node` has to route them; return the routes' ids too."""
+        return await self._append(batch, node)
+
+    async def _append(
+        self, batch: Sequence[Append], node: str | None
+    ) -> tuple[Sequence[Appended | Refused], tuple[int, ...]]:
+        outcomes, routes = await self._writer.append(batch, node)
+        if self._known is not None:
+            for outcome in outcomes:
+                if isinstance(outcome, Appended):
+                    self._known.saw(outcome.message.match, outcome.message.seq)
+        return outcomes, routes
+
+    async def set_members(self, match: MatchId, members: tuple[UserId, ...]) -> MembersSet | Refused:
+        """Make, change or end a match."""
+        outcome, _ = await self._set_members(match, members, None)
+        return outcome
+
+    async def set_members_routed(
+        self, match: MatchId, members: tuple[UserId, ...], node: str
+    ) -> tuple[MembersSet | Refused, tuple[int, ...]]:
+        """Make, change or end a match and note, in the same commit, that `node` has to route it."""
+        return await self._set_members(match, members, node)
+
+    async def _set_members(
+        self, match: MatchId, members: tuple[UserId, ...], node: str | None
+    ) -> tuple[MembersSet | Refused, tuple[int, ...]]:
+        outcome, routes = await self._writer.set_members(match, members, node)
+        if isinstance(outcome, MembersSet) and outcome.entry is not None:
+            self.saw(match, outcome.entry.seq, (*outcome.entry.joined, *outcome.entry.left))
+        return outcome, routes
+
+    async def mark(self, batch: Sequence[Mark]) -> Sequence[Marked | None]:
+        """Move members' cursors forward, one commit."""
+        return await self._writer.mark(batch)
+
+    # ---- reads
+
+    async def match(self, match: MatchId) -> MatchState | None:
+        """Read a match as the backend sees it."""
+        return await self._reader.match(match)
+
+    async def members(self, matches: Sequence[MatchId]) -> Sequence[tuple[UserId, ...]]:
+        """Read the present members of each match."""
+        return await self._reader.members(matches)
+
+    async def partners(self, user: UserId, among: Sequence[UserId]) -> frozenset[UserId]:
+        """Tell who of `among` shares a present match with `user`."""
+        return await self._reader.partners(user, among)
+
+    async def welcome(self, users: Sequence[UserId], limit: int) -> Sequence[SummaryPage]:
+        """Read the newest `limit` matches of each user, all in one go."""
+        return await self._reader.summaries(users, END, limit)
+
+    async def summaries(self, user: UserId, before: Micros | None, limit: int) -> SummaryPage:
+        """Read one page of the user's matches."""
+        (page,) = await self._reader.summaries((user,), END if before is None else before, limit)
+        return page
+
+    async def history(
+        self, match: MatchId, viewer: UserId | None, *, before: Micros | None, after: Micros | None, limit: int
+    ) -> EntryPage | Refused:
+        """Read a page of entries."""
+        return await self._reader.history(match, viewer, (before, after), limit)
+
+    async def sync(self, user: UserId, cursors: Cursors, *, entries: int, budget_bytes: int) -> SyncResult:
+        """Read what came after each cursor."""
+        return await self._reader.sync(user, cursors, entries, budget_bytes)
+
+    # ---- what the bus needs
+
+    def saw(self, match: MatchId, seq: Seq, changed: Sequence[UserId] = ()) -> None:
+        """Learn of an entry that another node stored, and who came or went by it: no older page is shown from now on."""
+        if self._known is not None:
+            self._known.changed(match, seq, changed)
+
+    async def mark_routed(self, ids: Sequence[int]) -> None:
+        """Note that these batches are on their way to every node."""
+        await self._outbox.mark_routed(ids)
+
+    async def claim_unrouted(self, node: str, older_than_s: float, limit: int) -> Sequence[Route]:
+        """Take over batches that nobody routed for so long."""
+        return await self._outbox.claim_unrouted(node, older_than_s, limit)
+
+    async def routes_since(self, micros: Micros) -> Sequence[Route]:
+        """Read the batches that were stored, claimed or routed since then."""
+        return await self._outbox.routes_since(micros)
+
+    async def expire_routed(self) -> int:
+        """Forget what was routed more than two minutes ago."""
+        return await self._outbox.expire_routed()
+
+    # ---- life
+
+    async def make_partitions(self) -> Micros:
+        """Make the coming months where they are missing; return up to when there are some. Call it once a day."""
+        return await self._writer.make_partitions(None, MONTHS_AHEAD)
+
+    async def close(self) -> None:
+        """Finish what is under way and end every connection."""
+        for pool in self._pools:
+            await pool.close()
