@@ -1,8 +1,11 @@
-"""A Chromium for each test, and people who use it. No test may leave a complaint in any console."""
+"""One Chromium, and people who use it, each with a profile of their own. No test may leave a complaint in any console.
+
+Starting Chromium takes as long as a test, so these tests share it, and with it the event loop.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from tests.browser.people import Person
@@ -26,7 +29,7 @@ NewProfile = Callable[..., Awaitable[BrowserContext]]
 NewPerson = Callable[..., Awaitable[Person]]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """Run the Chromium of the machine."""
     async with async_playwright() as playwright:
@@ -36,9 +39,10 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture
-def new_profile(browser: Browser) -> NewProfile:
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_profile(browser: Browser) -> AsyncIterator[NewProfile]:
     """Make browser profiles: `await new_profile(size=PHONE)`."""
+    profiles: list[BrowserContext] = []
 
     async def make(*, size: tuple[int, int] = DESKTOP, dark: bool = False) -> BrowserContext:
         width, height = size
@@ -49,12 +53,15 @@ def new_profile(browser: Browser) -> NewProfile:
             timezone_id="UTC",
         )
         context.set_default_timeout(15_000)
+        profiles.append(context)
         return context
 
-    return make
+    yield make
+    for context in profiles:
+        await context.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def new_person(new_profile: NewProfile, dev_server: PrivateServer) -> AsyncIterator[NewPerson]:
     """Bring people in: `await new_person("Ada")`, each with a profile of their own unless one is given."""
     people: list[Person] = []

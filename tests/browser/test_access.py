@@ -2,10 +2,13 @@
 
 import re
 
+import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import PHONE, NewPerson, NewProfile
 from tests.support.private_server import PrivateServer
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 # What a screen reader would call "button" and no more.
 NAMELESS = re.compile(r"^\s*- (button|textbox|link|img|dialog|navigation|region)(:| \[|$)", re.MULTILINE)

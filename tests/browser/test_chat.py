@@ -2,9 +2,12 @@
 
 import re
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import NewPerson
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_match_appears_in_the_other_window_and_both_chat(new_person: NewPerson) -> None:

@@ -2,10 +2,13 @@
 
 import re
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import NewPerson
 from tests.browser.people import Person
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_second_device_is_in_sync(new_person: NewPerson) -> None:

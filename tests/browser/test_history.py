@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 import httpx
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import NewPerson
 from tests.support.private_server import PrivateServer
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BACKEND = {"Authorization": "Bearer dev"}
 

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import NewPerson
 from tests.browser.people import Person
 from tests.support.private_server import private_server
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def cannot_come_back(page: Page) -> None:

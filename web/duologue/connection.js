@@ -133,7 +133,8 @@ export class Connection {
     } catch {
       // Try again while there is time; when there is none the server closes with 4001 and the next connect asks anew.
       const again = Math.min(5_000, inMs / 2);
-      if (again > 500) setTimeout(() => attempt === this.#attempt && void this.refresh(inMs - again), again);
+      if (attempt !== this.#attempt || again < 500) return;
+      setTimeout(() => attempt === this.#attempt && void this.refresh(inMs - again), again);
     }
   }
 
