@@ -210,6 +210,10 @@ class Client:
     ) -> None:
         """Send a request that has an id; exactly one of the two is called, later."""
         assert isinstance(request.id, int | str)
+        closed = self._open_connection().closed
+        if closed.done():
+            asyncio.get_running_loop().call_soon(refused, Closed(_code_of(closed)))
+            return
         self._pending[request.id] = _Pending(answered, refused)
         self.tell(request)
 
@@ -312,11 +316,14 @@ class Client:
                 break
 
     def _lost(self, closed: "asyncio.Future[int]") -> None:
-        code = CloseCode.ABNORMAL if closed.cancelled() else closed.result()
         pending = list(self._pending.values())
         self._pending.clear()
         for each in pending:
-            each.refused(Closed(code))
+            each.refused(Closed(_code_of(closed)))
+
+
+def _code_of(closed: "asyncio.Future[int]") -> int:
+    return CloseCode.ABNORMAL if closed.cancelled() else closed.result()
 
 
 def _if_waiting(answer: "asyncio.Future[bytes]", settle: Callable[[A], None]) -> Callable[[A], None]:
