@@ -6,7 +6,7 @@ import msgspec
 import orjson
 
 from tests.support.api import Api
-from tests.support.raw_client import CLOSE, PING, TEXT, RawClient, frame, head
+from tests.support.raw_client import CLOSE, PING, TEXT, RawClient, frame
 
 ANSWERS: Final = ("ok", "welcome", "error")
 
@@ -17,11 +17,11 @@ class Chatter:
     """One WebSocket; answers and pushes are told apart."""
 
     def __init__(
-        self, port: int, *, target: str = "/ws", timeout_s: float = 5.0, receive_buffer_bytes: int = 0
+        self, port: int, *, request: bytes | None = None, timeout_s: float = 5.0, receive_buffer_bytes: int = 0
     ) -> None:
-        """Connect and shake hands."""
+        """Connect and shake hands, with an upgrade request of one's own if it takes that."""
         self.client = RawClient(("127.0.0.1", port), timeout_s=timeout_s, receive_buffer_bytes=receive_buffer_bytes)
-        self.client.upgrade(head(target=target))
+        self.client.upgrade(request)
         self.pushes: list[Message] = []
 
     @classmethod
@@ -79,11 +79,15 @@ class Chatter:
         return self.ask({"type": "ping", "id": "alive"}) == {"type": "ok", "id": "alive"}
 
     def closed_with(self) -> int:
-        """Skip to the close frame and return its code; 1006 when there is none."""
+        """Skip to the close frame, answer it, see the end, and return its code; 1006 when there is none."""
         try:
-            return self.client.closed_with()
+            while (got := self.client.answer()).opcode != CLOSE:
+                continue
         except EOFError:
             return 1006
+        self.client.send(frame(CLOSE, got.payload[:2]))
+        self.client.at_end()
+        return int.from_bytes(got.payload[:2], "big")
 
     def _next(self) -> Message:
         while (got := self.client.answer()).opcode == PING:
