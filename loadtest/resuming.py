@@ -57,12 +57,14 @@ class ResumingClient:
     """One device of one user. Hand `run()` to a TaskGroup; submit messages at any time, connected or not.
 
     `chance` returns numbers in [0, 1) for the back-off. With `follow` false it holds connections and reads no log.
+    `losing` is the share of pushed entries that it throws away unseen, as a bad way between would.
     """
 
     def __init__(self, identity: Identity, chance: Callable[[], float], *, follow: bool = True) -> None:
         self._identity = identity
         self._chance = chance
         self._follow = follow
+        self.losing = 0.0
         self._client: Client | None = None
         self._session: SessionId | None = None
         self._ready = False
@@ -227,7 +229,8 @@ class ResumingClient:
     def _push(self, push: Push) -> None:
         match push:
             case Message() | MembersChanged() | Skip():
-                self._entry(push)
+                if self._chance() >= self.losing:
+                    self._entry(push)
             case Gap(match) | MatchMade(match):
                 self._sync([match])
             case Reset(match):
