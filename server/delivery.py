@@ -38,7 +38,8 @@ class Delivery:
             return
         self._telemetry.messages_stored += 1
         message = appended.message
-        self._typing.stopped(message.sender, message.match)
+        if self._typing.stopped(message.sender, message.match):
+            self._hub.drop_latest(appended.members, ("typing", message.match, message.sender))
         self._hub.push(appended.members, frame(message), skip=sender)
 
     def members_set(self, change: MembersSet) -> None:

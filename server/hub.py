@@ -5,6 +5,7 @@ Encode once, deliver many: every push is one frame for all its recipients. Membe
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import Final, Protocol
 
 from protocol.close_codes import CloseCode
@@ -104,9 +105,11 @@ class Hub:
         return known
 
     def set_members(self, match: MatchId, members: Members) -> None:
-        """The match has these members from now on; the match that was learnt first is forgotten for it."""
+        """The match has these members from now on; without room the matches that were learnt first are forgotten."""
         if match not in self._members and len(self._members) >= MEMBERS_CACHED_MAX:
-            del self._members[next(iter(self._members))]
+            # An eighth at once, because each look for the oldest passes the places of those forgotten before.
+            for oldest in list(islice(self._members, MEMBERS_CACHED_MAX // 8 + 1)):
+                del self._members[oldest]
         self._members[match] = members
 
     # ---- delivery
@@ -132,6 +135,11 @@ class Hub:
         slow = self._flusher.send_all(outboxes, frame)
         if slow:
             self._close_slow(users, slow)
+
+    def drop_latest(self, users: Collection[UserId], key: tuple[str, ...]) -> None:
+        """Take back an ephemeral frame where it still waits."""
+        for outbox in self._outboxes(users, None):
+            outbox.drop_latest(key)
 
     def _outboxes(self, users: Collection[UserId], skip: Recipient | None) -> list[Outbox]:
         connections = self._connections

@@ -188,6 +188,7 @@ async def _join(settings: Settings, clock: Clock, store: Store) -> Node:
             store=store,
             journal=journal,
             delivery=delivery,
+            members_set=router.members_set,
             callers=Callers(ApiKeys(key.reveal() for key in settings.api_keys), identities),
             identities=identities,
             minter=minter,

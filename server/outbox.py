@@ -155,7 +155,8 @@ class Outbox:
         self._ample_bytes = flusher.ample_bytes
         self._latest: dict[Hashable, bytes] | None = None
         self._ahead: list[bytes] | None = None
-        self._on_drained: Callable[[], None] | None = None
+        # Whom to call when all is written, and whether what is held counts.
+        self._on_drained: list[tuple[Callable[[], None], bool]] | None = None
 
     @property
     def is_paused(self) -> bool:
@@ -224,10 +225,29 @@ class Outbox:
         self._queue = [*ahead, *self._queue]
         self._flusher.mark(self)
 
-    def when_drained(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once, in a later tick: as soon as all is written and the transport is not paused."""
-        self._on_drained = callback
+    def when_drained(self, callback: Callable[[], None], *, ahead: bool = False) -> None:
+        """Call `callback` once, in a later tick: as soon as all is written and the transport is not paused.
+
+        Not before `release`, unless only what is sent `ahead` matters.
+        """
+        if self._sink is None:
+            return
+        if self._on_drained is None:
+            self._on_drained = []
+        self._on_drained.append((callback, ahead))
         self._flusher.mark(self)
+
+    def drop_held(self) -> None:
+        """Forget what was queued since `hold`, and go on as usual."""
+        self._queued_bytes -= sum(map(len, self._queue))
+        self._queue, self._latest = _EMPTY, None
+        self._flusher.forget(self)
+        self.release()
+
+    def drop_latest(self, key: Hashable) -> None:
+        """Forget the ephemeral frame of `key`, if it still waits: something newer says it all."""
+        if self._latest is not None:
+            self._latest.pop(key, None)
 
     def flush(self) -> None:
         """Write now what may leave: what is ahead while holding, else all; ephemeral frames only to a ready reader."""
@@ -302,12 +322,16 @@ class Outbox:
         return frames
 
     def _tell_drained(self) -> None:
-        callback = self._on_drained
-        if callback is None or self.is_paused:
+        if self._on_drained is None or self.is_paused:
             return
-        self._on_drained = None
+        is_holding = self._ahead is not None
+        due = [callback for callback, ahead in self._on_drained if ahead or not is_holding]
+        self._on_drained = [
+            (callback, ahead) for callback, ahead in self._on_drained if is_holding and not ahead
+        ] or None
         try:
-            callback()
+            for callback in due:
+                callback()
         except Exception:  # the fault of one connection ends that connection, and no other
             logger.exception("a connection's drained callback failed")
             if self._sink is not None:

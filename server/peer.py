@@ -3,16 +3,45 @@
 Everything that arrives (a message, a deadline, the end) becomes actions of the session, and those go to the carrier.
 """
 
-from typing import Protocol
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from protocol.close_codes import CloseCode
 from protocol.codec import Malformed, decode
-from protocol.from_server import ServerMessage
-from protocol.ids import SessionId, UserId
+from protocol.from_server import Error, ServerMessage
+from protocol.ids import RequestId, SessionId, UserId
+from server.core.log import Refused
 from server.core.session import Actions, Session
 from server.hub import frame
 from server.outbox import Outbox
-from server.telemetry import Telemetry
+from server.telemetry import Telemetry, event
+
+_log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+def error_of(refused: Refused, request_id: RequestId | None, *, stored: bool = False) -> Error:
+    """Return the answer that a refusal of journal or store makes; `stored` for messages, whose fate matters."""
+    return Error(
+        code=refused.code,
+        message=refused.message,
+        id=request_id,
+        retry_after_ms=refused.retry_after_ms,
+        stored=refused.stored if stored else None,
+    )
+
+
+class LookupQueue:
+    """One connection's questions to the store, as long as there are any."""
+
+    __slots__ = ("under_way", "waiting")
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.waiting: deque[Callable[[], None]] = deque()
 
 
 class Socket(Protocol):
@@ -63,8 +92,8 @@ class Peer:
         "_socket",
         "conversation",
         "is_live",
+        "lookups",
         "outbox",
-        "reads",
         "session",
         "user",
         "watch",
@@ -78,8 +107,8 @@ class Peer:
         self.user = UserId("")
         self.session = SessionId("")
         self.is_live = False
-        # Requests to the store whose answers are under way.
-        self.reads = 0
+        # Its reads of the store, while there are any.
+        self.lookups: LookupQueue | None = None
         # Which `presence.watch` of all the node's holds.
         self.watch = 0
         self._deadline: Deadline | None = None
@@ -100,8 +129,24 @@ class Peer:
 
     def expired(self, now: float) -> None:
         """The session's deadline has passed."""
-        self._carrier.carry_out(self, self.conversation.tick(now))
+        self.shield(self._tick)(now)
         self.watch_deadline()
+
+    def shield(self, do: Callable[[Result], None]) -> Callable[[Result], None]:
+        """Return `do` for journal, store or timer to call back: its fault ends this connection, and no other."""
+
+        def shielded(result: Result) -> None:
+            try:
+                do(result)
+            except Exception as fault:  # noqa: BLE001 - logged here, once, with its traceback
+                self._carrier.telemetry.internal_errors += 1
+                _log.error("peer.fault", exc_info=fault, extra=event(session=self.session))
+                self.close(CloseCode.INTERNAL_ERROR, "a fault of the server")
+
+        return shielded
+
+    def _tick(self, now: float) -> None:
+        self._carrier.carry_out(self, self.conversation.tick(now))
 
     def lost(self, code: int, reason: str) -> None:  # noqa: ARG002 - the gateway counts them
         """The connection has ended, however."""

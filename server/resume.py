@@ -5,6 +5,7 @@ the store is read waits in the outbox behind the resume (clients drop what they 
 drains, at most one page of PAGE_MAX_BYTES at a time, so that a long absence cannot overflow the outbox.
 """
 
+from functools import partial
 from itertools import islice
 
 from msgspec import Struct
@@ -47,13 +48,13 @@ class Resumer:
         peer.outbox.hold()
         self.telemetry.resumes += bool(hello.cursors)
         resume = _Resume(self, peer, hello)
-        self.reads.welcome(peer.user, resume.welcome)
+        self.reads.welcome(peer.user, peer.shield(resume.welcome))
 
 
 class _Resume:
     """One peer's way from hello to live."""
 
-    __slots__ = ("_cursors", "_hello", "_peer", "_resumer", "_sent")
+    __slots__ = ("_cursors", "_hello", "_peer", "_resumer", "_sent", "_summarised")
 
     def __init__(self, resumer: Resumer, peer: Peer, hello: Hello) -> None:
         self._resumer = resumer
@@ -62,6 +63,8 @@ class _Resume:
         # What is still to be read, in the client's order, and how many entries of each match were sent.
         self._cursors: dict[MatchId, Cursor] = dict(hello.cursors)
         self._sent: dict[MatchId, int] = {}
+        # The welcome tells how far their members are.
+        self._summarised: frozenset[MatchId] = frozenset()
 
     def welcome(self, page: SummaryPage | Refused) -> None:
         if not self._peer.is_live:
@@ -70,6 +73,7 @@ class _Resume:
             self._give_up(page)
             return
         hub = self._resumer.hub
+        self._summarised = frozenset(summary.match for summary in page.matches)
         for summary in page.matches:
             hub.learn(summary.match, tuple(member.user for member in summary.members))
             if self._cursors.get(summary.match) == (summary.last_seq, summary.last_at):
@@ -105,7 +109,7 @@ class _Resume:
         store, user = self._resumer.store, self._peer.user
         self._resumer.reads.submit(
             lambda: store.sync(user, some, entries=RESUME_ENTRIES_MAX, budget_bytes=PAGE_MAX_BYTES),
-            lambda result: self._synced(some, result),
+            self._peer.shield(partial(self._synced, some)),
         )
 
     def _synced(self, asked: dict[MatchId, Cursor], result: SyncResult | Refused) -> None:
@@ -127,8 +131,9 @@ class _Resume:
                 self._send_gap(match)
                 del self._cursors[match]
         for receipt in result.receipts:
-            self._send(frame(receipt))
-        self._peer.outbox.when_drained(self._read_next)
+            if receipt.match not in self._summarised:
+                self._send(frame(receipt))
+        self._peer.outbox.when_drained(self._read_next, ahead=True)
 
     def _send_match(self, match: MatchId, synced: SyncedMatch) -> bool:
         """Send what was read of one match; tell whether nothing more is to be read of it."""
@@ -138,6 +143,8 @@ class _Resume:
             self._send(frame(entry))
         if synced.reset:
             self._send(frame(Reset(match)))
+            if synced.left:
+                self._send(frame(MatchLeft(match)))
             return True
         if synced.complete and len(entries) == len(synced.entries):
             if synced.left:
@@ -164,5 +171,5 @@ class _Resume:
             code=refused.code, message=refused.message, id=self._hello.id, retry_after_ms=refused.retry_after_ms
         )
         self._send(frame(error))
-        self._peer.outbox.release()
+        self._peer.outbox.drop_held()  # Entries without a welcome would mean nothing.
         self._peer.close(CloseCode.UNAVAILABLE, "the store cannot answer")

@@ -6,39 +6,32 @@ authorised by the hub's members and delivered at once.
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from itertools import count
-from typing import Final, TypeVar, assert_never
+from typing import assert_never
 
 from msgspec import Struct, UnsetType
 
 from protocol.close_codes import CloseCode
 from protocol.codec import Malformed, encode_body
 from protocol.errors import ErrorCode
-from protocol.from_client import AuthRefresh, Hello, History, Matches, MessageSend, PresenceWatch, Receipt, Sync, Typing
-from protocol.from_server import Error, GoingAway, HistoryPage, MatchesPage, Ok, Sent, Synced, Watching
-from protocol.ids import RequestId, Seq, SessionId, UserId
-from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX
-from server.core.log import NOT_MEMBER, Append, Appended, EntryPage, Mark, Marked, Refused, SummaryPage, SyncResult
+from protocol.from_client import AuthRefresh, Hello, MessageSend, Receipt, Typing
+from protocol.from_server import Error, GoingAway, Ok, Sent
+from protocol.ids import RequestId, Seq, SessionId
+from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MembersSet, Refused
 from server.core.presence import PresenceBook
-from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say, refusal
-from server.core.summaries import SUMMARIES_MAX_BYTES, cut_summaries
+from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say
 from server.core.tokens import Claims, TokenRefused
 from server.core.typing import TypingBook
 from server.delivery import Delivery
 from server.hub import Hub, Members, Recipient, frame
 from server.identities import Identities
 from server.journal import Journal
-from server.peer import Peer, Wheel
+from server.lookups import Lookups
+from server.peer import Peer, Wheel, error_of
 from server.ports import Clock, Store
 from server.reads import Reads
 from server.resume import Resumer
 from server.telemetry import Telemetry
 
-READS_MAX: Final = 16
-# Requests of one connection that may wait for the store at once; one more is answered `rate_limited`.
-READ_RETRY_MS: Final = 100
-
-Result = TypeVar("Result")
 Verifying = Callable[[], Awaitable[Claims | TokenRefused | Refused]]
 Identified = Callable[[Claims | TokenRefused | Refused], None]
 
@@ -65,12 +58,11 @@ class Parts(Struct, frozen=True):
 class Router:
     """The node's switchboard."""
 
-    __slots__ = ("_parts", "_watches", "telemetry", "wheel")
+    __slots__ = ("_lookups", "_parts", "telemetry", "wheel")
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        # Numbers every `presence.watch`: of one connection's the last that was asked holds.
-        self._watches = count(1)
+        self._lookups = Lookups(parts.store, parts.reads, parts.presence, parts.telemetry)
         self.wheel = parts.wheel
         self.telemetry = parts.telemetry
 
@@ -93,9 +85,9 @@ class Router:
                 case Close():
                     peer.close(action.code, action.reason)
                 case Refresh():
-                    self._verify(action.request.token, partial(self._refreshed, peer, action.request))
+                    self._verify(action.request.token, peer.shield(partial(self._refreshed, peer, action.request)))
                 case _:
-                    self._look_up(peer, action)
+                    self._lookups.answer(peer, action)
 
     def lost(self, peer: Peer) -> None:
         """A connection has ended: forget it, and let presence and typing know."""
@@ -109,6 +101,17 @@ class Router:
         if not parts.hub.connections(peer.user):
             for match in parts.typing.user_left(peer.user):
                 parts.delivery.typing(peer.user, match, parts.hub.members(match) or (), on=False)
+
+    def members_set(self, change: MembersSet) -> None:
+        """A match has other members: tell them, and let nobody watch whom they share no match with any more."""
+        parts = self._parts
+        parts.delivery.members_set(change)
+        if change.entry is None or not change.entry.left:
+            return
+        for user in (*change.entry.left, *change.members):
+            for peer in parts.hub.connections(user):
+                if isinstance(peer, Peer):
+                    self._lookups.watch_again(peer)
 
     def settle(self, now: float) -> None:
         """Tell what time alone has changed: users who stayed away, typing that ran out."""
@@ -127,7 +130,7 @@ class Router:
 
     def _authenticate(self, peer: Peer, action: Authenticate) -> None:
         identities = self._parts.identities
-        done = partial(self._authenticated, peer, action.hello)
+        done = peer.shield(partial(self._authenticated, peer, action.hello))
         if action.token is None:
             ticket = action.ticket or ""
             self._parts.logins.submit(partial(identities.redeem, ticket), done)
@@ -156,7 +159,7 @@ class Router:
                 self.telemetry.tokens_refused += 1
                 actions = conversation.refuse(hello, outcome)
             case Refused():
-                peer.say(_error(outcome, hello.id))
+                peer.say(error_of(outcome, hello.id))
                 peer.close(CloseCode.UNAVAILABLE, "authentication cannot be checked now")
                 return
             case _:
@@ -173,7 +176,7 @@ class Router:
                 self.telemetry.tokens_refused += 1
                 actions = conversation.refuse_renewal(request, outcome)
             case Refused():
-                peer.say(_error(outcome, request.id))
+                peer.say(error_of(outcome, request.id))
                 return
             case _:
                 assert_never(outcome)
@@ -209,31 +212,6 @@ class Router:
         if isinstance(action.message, Error) and action.message.code is ErrorCode.RATE_LIMITED:
             self.telemetry.rate_limited += 1
 
-    def _read(
-        self,
-        peer: Peer,
-        request_id: RequestId | None,
-        read: Callable[[], Awaitable[Result | Refused]],
-        use: Callable[[Result], None],
-    ) -> None:
-        """Have `read` done and its result used, if the peer is still there; answer a refusal as it is."""
-        if peer.reads >= READS_MAX:
-            self.telemetry.rate_limited += 1
-            peer.say(refusal(ErrorCode.RATE_LIMITED, request_id, retry_after_ms=READ_RETRY_MS))
-            return
-
-        def done(result: Result | Refused) -> None:
-            peer.reads -= 1
-            if not peer.is_live:
-                return
-            if isinstance(result, Refused):
-                peer.say(_error(result, request_id))
-            else:
-                use(result)
-
-        peer.reads += 1
-        self._parts.reads.submit(read, done)
-
     # ---- messages
 
     def _send(self, peer: Peer, request: MessageSend) -> None:
@@ -243,11 +221,11 @@ class Router:
             peer.say(Error(code=problem.code, message=problem.message, id=request.id, stored="no"))
             return
         append = Append(request.match, peer.user, request.client_id, body, request.reply_to)
-        self._parts.journal.append(append, partial(self._stored, peer, request.id))
+        self._parts.journal.append(append, peer.shield(partial(self._stored, peer, request.id)))
 
     def _stored(self, peer: Peer, request_id: RequestId, outcome: Appended | Refused) -> None:
         if isinstance(outcome, Refused):
-            peer.say(_error(outcome, request_id, stored=True))
+            peer.say(error_of(outcome, request_id, stored=True))
             return
         stored = outcome.message
         peer.say(Sent(request_id, stored.match, stored.seq, stored.created_at, outcome.duplicate))
@@ -255,65 +233,13 @@ class Router:
 
     def _mark(self, peer: Peer, request: Receipt) -> None:
         mark = Mark(request.match, peer.user, request.delivered or Seq(0), request.read or Seq(0))
-        self._parts.journal.mark(mark, partial(self._marked, peer, request.id))
+        self._parts.journal.mark(mark, peer.shield(partial(self._marked, peer, request.id)))
 
     def _marked(self, peer: Peer, request_id: RequestId | UnsetType, marked: Marked | Refused | None) -> None:
         if isinstance(marked, Marked):
             self._parts.delivery.marked(marked, peer)
         if not isinstance(request_id, UnsetType):
-            peer.say(_error(marked, request_id) if isinstance(marked, Refused) else Ok(request_id))
-
-    # ---- reads
-
-    def _look_up(self, peer: Peer, request: History | Sync | Matches | PresenceWatch) -> None:
-        match request:
-            case History():
-                self._history(peer, request)
-            case Sync():
-                self._sync(peer, request)
-            case Matches():
-                self._matches(peer, request)
-            case PresenceWatch():
-                self._watch(peer, request)
-            case _:
-                assert_never(request)
-
-    def _history(self, peer: Peer, request: History) -> None:
-        def answer(page: EntryPage) -> None:
-            peer.say(HistoryPage(request.id, request.match, page.entries, page.complete))
-
-        page = partial(self._parts.store.history, request.match, peer.user)
-        read = partial(page, before=request.before, after=request.after, limit=request.limit)
-        self._read(peer, request.id, read, answer)
-
-    def _sync(self, peer: Peer, request: Sync) -> None:
-        def answer(result: SyncResult) -> None:
-            peer.say(Synced(request.id, result.matches, result.receipts))
-
-        sync = partial(self._parts.store.sync, peer.user, request.cursors)
-        read = partial(sync, entries=RESUME_ENTRIES_MAX, budget_bytes=PAGE_MAX_BYTES)
-        self._read(peer, request.id, read, answer)
-
-    def _matches(self, peer: Peer, request: Matches) -> None:
-        def answer(page: SummaryPage) -> None:
-            page = cut_summaries(page, SUMMARIES_MAX_BYTES)
-            peer.say(MatchesPage(request.id, page.matches, page.complete))
-
-        read = partial(self._parts.store.summaries, peer.user, request.before, request.limit)
-        self._read(peer, request.id, read, answer)
-
-    def _watch(self, peer: Peer, request: PresenceWatch) -> None:
-        number = next(self._watches)
-
-        def answer(partners: frozenset[UserId]) -> None:
-            watched = [user for user in request.users if user in partners]
-            presence = self._parts.presence
-            if number > peer.watch:  # The store may answer a later one first.
-                peer.watch = number
-                presence.watch(peer, watched)
-            peer.say(Watching(request.id, presence.states(watched)))
-
-        self._read(peer, request.id, partial(self._parts.store.partners, peer.user, request.users), answer)
+            peer.say(error_of(marked, request_id) if isinstance(marked, Refused) else Ok(request_id))
 
     # ---- typing
 
@@ -328,13 +254,13 @@ class Router:
             # What nobody is a member of is not kept: made-up names must not push real matches out.
             self._typed(peer, request, parts.hub.learn(request.match, read[0]) if read[0] else ())
 
-        self._read(peer, _optional(request.id), lambda: parts.store.members((request.match,)), learn)
+        self._lookups.read(peer, _optional(request.id), lambda: parts.store.members((request.match,)), learn)
 
     def _typed(self, peer: Peer, request: Typing, members: Members) -> None:
         request_id = _optional(request.id)
         user, match = peer.user, request.match
         if user not in members:
-            peer.say(_error(NOT_MEMBER, request_id))
+            peer.say(error_of(NOT_MEMBER, request_id))
             return
         if self._parts.typing.should_forward(user, match, on=request.on, now=self.wheel.now()):
             self.telemetry.typing_forwarded += 1
@@ -347,13 +273,3 @@ class Router:
 
 def _optional(request_id: RequestId | UnsetType) -> RequestId | None:
     return None if isinstance(request_id, UnsetType) else request_id
-
-
-def _error(refused: Refused, request_id: RequestId | None, *, stored: bool = False) -> Error:
-    return Error(
-        code=refused.code,
-        message=refused.message,
-        id=request_id,
-        retry_after_ms=refused.retry_after_ms,
-        stored=refused.stored if stored else None,
-    )

@@ -65,6 +65,7 @@ class ApiParts(Struct, frozen=True):
     store: Store
     journal: Journal
     delivery: Delivery
+    members_set: Callable[[MembersSet], None]
     callers: Callers
     identities: Identities
     minter: TokenMinter | None
@@ -138,9 +139,7 @@ class Endpoints:
     async def _set_members(self, match: MatchId, members: tuple[UserId, ...]) -> Response:
         parts = self._parts
         # The members are told in commit order, and also when the caller has gone meanwhile.
-        change = unrefused(
-            await _outcome(partial(parts.journal.set_members, match, members), parts.delivery.members_set)
-        )
+        change = unrefused(await _outcome(partial(parts.journal.set_members, match, members), parts.members_set))
         return await self._match(match, None, 201 if change.made else 200)
 
     async def _match(self, match: MatchId, viewer: Claims | None, status: int = 200) -> Response:

@@ -144,14 +144,14 @@ async def test_receipts_of_one_member_coalesce_to_the_latest(board: Switchboard)
     assert await told(bob) == [[]]
 
 
-async def test_a_message_takes_the_writing_that_came_before_it_along(board: Switchboard) -> None:
-    """So that the message ends it at the receivers."""
+async def test_a_message_takes_back_the_writing_that_still_waits(board: Switchboard) -> None:
+    """It would be shown after the message, by a reader that is behind."""
     await board.make("m1", "alice", "bob")
     bob = await board.enter("bob")
     board.typing.should_forward(ALICE, M1, on=True, now=board.clock.now())
     board.delivery.typing(ALICE, M1, (ALICE, BOB), on=True)
     board.delivery.message_stored(await post(board))
-    assert await told(bob) == [[("typing", "alice", True), ("message", 2)]]
+    assert await told(bob) == [[("message", 2)]]
     assert not board.typing.stopped(ALICE, M1)
 
 

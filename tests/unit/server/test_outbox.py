@@ -272,13 +272,41 @@ def test_pages_are_written_as_the_socket_drains(bench: Bench) -> None:
     bench.transport.is_stuck = True
     bench.outbox.hold()
     bench.outbox.send_ahead(b"x" * 100 * KIB)
-    bench.outbox.when_drained(lambda: calls.append(2))
+    bench.outbox.when_drained(lambda: calls.append(3))
+    bench.outbox.when_drained(lambda: calls.append(2), ahead=True)
     bench.loop.tick()
     assert calls == [1]
     bench.transport.read()
     bench.loop.tick()
     bench.loop.tick()
-    assert calls == [1, 2]
+    assert calls == [1, 2]  # what does not belong to the resume waits for its end
+    bench.outbox.release()
+    bench.loop.tick()
+    assert calls == [1, 2, 3]
+
+
+def test_what_is_held_can_be_dropped(bench: Bench) -> None:
+    """Of a resume that failed only what was sent ahead is written."""
+    bench.outbox.hold()
+    bench.outbox.send(b"held")
+    bench.outbox.send_latest("key", b"latest")
+    bench.outbox.send_ahead(b"ahead")
+    bench.outbox.drop_held()
+    bench.loop.tick()
+    assert (bench.transport.writes, bench.outbox.queued_bytes) == ([b"ahead"], 0)
+    bench.outbox.shut()
+    bench.outbox.when_drained(lambda: None)
+    bench.loop.tick()
+
+
+def test_an_ephemeral_frame_can_be_taken_back(bench: Bench) -> None:
+    """What is not there is no fault."""
+    bench.outbox.drop_latest("key")
+    bench.outbox.send_latest("key", b"latest")
+    bench.outbox.drop_latest("key")
+    bench.outbox.send(b"x")
+    bench.loop.tick()
+    assert bench.transport.writes == [b"x"]
 
 
 def test_the_fault_of_a_drained_callback_ends_that_connection_only(

@@ -9,10 +9,11 @@ from msgspec.structs import replace
 from protocol.close_codes import CloseCode
 from protocol.ids import MatchId, UserId
 from server.core.keys import keys_of_jwks
+from server.core.log import MembersSet
 from server.core.rate_limits import RatePolicy
 from server.core.tokens import Claims
+from server.lookups import LOOKUPS_MAX, RETRY_MS, UNDER_WAY_MAX
 from server.ports import StoreUnavailable
-from server.router import READS_MAX
 from tests.support.switchboard import POLICY, TOKENS, Client, Json, Switchboard, running
 from tests.support.tokens import jwks, sign
 
@@ -384,17 +385,64 @@ async def test_reads_are_refused_while_the_store_is_away(board: Switchboard) -> 
         assert (*error_of(answer), answer["retry_after_ms"]) == (number, "unavailable", 1_000)
 
 
-async def test_only_so_many_reads_of_a_connection_wait(board: Switchboard) -> None:
+async def test_only_so_many_questions_of_a_connection_wait(board: Switchboard) -> None:
     """One more is refused at once; when they are answered there is room again."""
     alice = await board.enter("alice")
-    for number in range(READS_MAX + 1):
+    asked = UNDER_WAY_MAX + LOOKUPS_MAX
+    for number in range(asked + 1):
         alice.send(type="matches", id=number)
     first, *answers = await alice.listen()
-    assert (*error_of(first), first["retry_after_ms"]) == (READS_MAX, "rate_limited", 100)
-    assert [answer["id"] for answer in answers] == list(range(READS_MAX))
+    assert (*error_of(first), first["retry_after_ms"]) == (asked, "rate_limited", RETRY_MS)
+    assert [answer["id"] for answer in answers] == list(range(asked))
     assert board.telemetry.rate_limited == 1
+    assert alice.peer.lookups is None
     (answer,) = await alice.ask(type="matches", id=99)
     assert answer["type"] == "ok"
+
+
+async def test_a_slow_reader_gets_its_pages_as_it_reads(board: Switchboard) -> None:
+    """Many pages asked for in one go wait for the socket and not in the outbox."""
+    alice = await board.enter("alice")
+    alice.line.stop_reading()
+    for number in range(10):
+        alice.send(type="history", id=number, match=M1)
+    assert len(await alice.listen()) == UNDER_WAY_MAX
+    alice.line.read_on()
+    assert len(await alice.listen()) == 10 - UNDER_WAY_MAX
+    assert alice.peer.lookups is None
+
+
+async def test_a_fault_in_an_answer_ends_its_connection_alone(
+    board: Switchboard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged once, told vaguely, and the other connections go on."""
+    alice, bob = await board.enter("alice"), await board.enter("bob")
+
+    def fault(appended: object, sender: object = None) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr("server.delivery.Delivery.message_stored", fault)
+        await alice.ask(type="message.send", id=1, match=M1, client_id="c1", body={"text": "hi"})
+    assert alice.line.closed == (1011, "a fault of the server")
+    assert [record.message for record in caplog.records] == ["peer.fault"]
+    assert board.telemetry.internal_errors == 1
+    (answer,) = await bob.ask(type="ping", id=2)
+    assert answer["type"] == "ok"
+
+
+async def test_partners_no_more_are_watched_no_more(board: Switchboard) -> None:
+    """Who left a match neither sees those who stayed nor is seen by them, from then on."""
+    await board.make("m2", "alice", "carol")
+    alice, bob = await board.enter("alice"), await board.enter("bob")
+    await alice.ask(type="presence.watch", id=1, users=["bob", "carol"])
+    await bob.ask(type="presence.watch", id=1, users=["alice"])
+    change = await board.store.set_members(MatchId(M1), ())
+    assert isinstance(change, MembersSet)
+    board.router.members_set(change)
+    await board.settle()
+    assert board.presence.watched(alice.peer) == ("carol",)
+    assert board.presence.watched(bob.peer) == ()
 
 
 async def test_a_read_whose_connection_is_gone_is_dropped(board: Switchboard) -> None:
@@ -404,7 +452,7 @@ async def test_a_read_whose_connection_is_gone_is_dropped(board: Switchboard) ->
     alice.send(type="history", id=2, match=M1)
     alice.hang_up()
     assert await alice.listen() == []
-    assert (board.presence.watching, alice.peer.reads) == (0, 0)
+    assert board.presence.watching == 0
 
 
 # ---- presence

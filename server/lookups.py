@@ -1,0 +1,151 @@
+"""Answers of the store to one connection's questions, written as its socket drains.
+
+Guarantees: every question is answered or refused; at most two answers of a connection are read or on their way at once,
+so that a client that asks for many pages in one go cannot overflow its own outbox; a fault ends that connection alone.
+Refuses: more than LOOKUPS_MAX questions that wait (`rate_limited`).
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import count
+from typing import Final, TypeVar, assert_never
+
+from protocol.errors import ErrorCode
+from protocol.from_client import History, Matches, PresenceWatch, Sync
+from protocol.from_server import HistoryPage, MatchesPage, Synced, Watching
+from protocol.ids import RequestId, UserId
+from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX
+from server.core.log import EntryPage, Refused, SummaryPage, SyncResult
+from server.core.presence import PresenceBook
+from server.core.session import refusal
+from server.core.summaries import SUMMARIES_MAX_BYTES, cut_summaries
+from server.hub import Recipient
+from server.peer import LookupQueue, Peer, error_of
+from server.ports import Store
+from server.reads import Reads
+from server.telemetry import Telemetry
+
+UNDER_WAY_MAX: Final = 2
+LOOKUPS_MAX: Final = 100
+# Questions of one connection that wait, about 500 bytes each; a page of matches may want a page of each.
+RETRY_MS: Final = 500
+
+Question = History | Sync | Matches | PresenceWatch
+Result = TypeVar("Result")
+
+
+class Lookups:
+    """Reads the store for peers."""
+
+    __slots__ = ("_presence", "_reads", "_store", "_telemetry", "_watches")
+
+    def __init__(self, store: Store, reads: Reads, presence: PresenceBook[Recipient], telemetry: Telemetry) -> None:
+        self._store = store
+        self._reads = reads
+        self._presence = presence
+        self._telemetry = telemetry
+        # Numbers every `presence.watch`: of one connection's the last that was asked holds.
+        self._watches = count(1)
+
+    def answer(self, peer: Peer, question: Question) -> None:
+        """Have the store asked and the peer told."""
+        match question:
+            case History():
+                self._history(peer, question)
+            case Sync():
+                self._sync(peer, question)
+            case Matches():
+                self._matches(peer, question)
+            case PresenceWatch():
+                self._watch(peer, question)
+            case _:
+                assert_never(question)
+
+    def read(
+        self,
+        peer: Peer,
+        request_id: RequestId | None,
+        read: Callable[[], Awaitable[Result | Refused]],
+        use: Callable[[Result], None],
+    ) -> None:
+        """Have `read` done and its result used, if the peer is still there; answer a refusal as it is."""
+        queue = peer.lookups
+        if queue is None:
+            queue = peer.lookups = LookupQueue()
+        if len(queue.waiting) >= LOOKUPS_MAX:
+            self._telemetry.rate_limited += 1
+            peer.say(refusal(ErrorCode.RATE_LIMITED, request_id, retry_after_ms=RETRY_MS))
+            return
+
+        def done(result: Result | Refused) -> None:
+            if not peer.is_live:
+                return
+            if isinstance(result, Refused):
+                peer.say(error_of(result, request_id))
+            else:
+                use(result)
+            peer.outbox.when_drained(partial(self._next, peer, queue))
+
+        queue.waiting.append(partial(self._reads.submit, read, peer.shield(done)))
+        if queue.under_way < UNDER_WAY_MAX:
+            self._start(queue)
+
+    def _start(self, queue: LookupQueue) -> None:
+        queue.under_way += 1
+        queue.waiting.popleft()()
+
+    def _next(self, peer: Peer, queue: LookupQueue) -> None:
+        queue.under_way -= 1
+        if queue.waiting and peer.is_live:
+            self._start(queue)
+        elif not queue.under_way:
+            peer.lookups = None
+
+    def _history(self, peer: Peer, asked: History) -> None:
+        def answer(page: EntryPage) -> None:
+            peer.say(HistoryPage(asked.id, asked.match, page.entries, page.complete))
+
+        page = partial(self._store.history, asked.match, peer.user)
+        self.read(peer, asked.id, partial(page, before=asked.before, after=asked.after, limit=asked.limit), answer)
+
+    def _sync(self, peer: Peer, asked: Sync) -> None:
+        def answer(result: SyncResult) -> None:
+            peer.say(Synced(asked.id, result.matches, result.receipts))
+
+        sync = partial(self._store.sync, peer.user, asked.cursors)
+        self.read(peer, asked.id, partial(sync, entries=RESUME_ENTRIES_MAX, budget_bytes=PAGE_MAX_BYTES), answer)
+
+    def _matches(self, peer: Peer, asked: Matches) -> None:
+        def answer(page: SummaryPage) -> None:
+            page = cut_summaries(page, SUMMARIES_MAX_BYTES)
+            peer.say(MatchesPage(asked.id, page.matches, page.complete))
+
+        self.read(peer, asked.id, partial(self._store.summaries, peer.user, asked.before, asked.limit), answer)
+
+    # ---- presence
+
+    def _watch(self, peer: Peer, asked: PresenceWatch) -> None:
+        number = next(self._watches)
+
+        def answer(partners: frozenset[UserId]) -> None:
+            watched = [user for user in asked.users if user in partners]
+            if number > peer.watch:  # The store may answer a later one first.
+                peer.watch = number
+                self._presence.watch(peer, watched)
+            peer.say(Watching(asked.id, self._presence.states(watched)))
+
+        self.read(peer, asked.id, partial(self._store.partners, peer.user, asked.users), answer)
+
+    def watch_again(self, peer: Peer) -> None:
+        """Keep of those whom `peer` watches only partners: somebody has left a match."""
+        watched = self._presence.watched(peer)
+        if not watched:
+            return
+        number = next(self._watches)
+
+        def keep(partners: frozenset[UserId]) -> None:
+            if number > peer.watch:
+                peer.watch = number
+                self._presence.watch(peer, [user for user in watched if user in partners])
+
+        self.read(peer, None, partial(self._store.partners, peer.user, watched), keep)
