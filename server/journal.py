@@ -12,7 +12,7 @@ Refuses: growth. Beyond its bounds, and once it has ended, a lane answers `unava
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Final, TypeVar
 from zlib import crc32
 
@@ -21,7 +21,7 @@ from msgspec import Struct
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.ids import MatchId, UserId
 from server.core.log import Append, Appended, Mark, Marked, MembersSet, Refused, Stored
-from server.ports import Store, StoreUnavailable
+from server.ports import RouteLog, Store, StoreUnavailable
 
 RETRY_AFTER_MS: Final = 1_000
 # What an entry of the queue costs beside its body.
@@ -51,13 +51,24 @@ class JournalLimits(Struct, frozen=True):
     retry_s: float = 0.1
 
 
+class Routing(Struct, frozen=True):
+    """How commits are told to other nodes: `ended` is called with a route's id after the callbacks of its commit."""
+
+    log: RouteLog
+    node: Callable[[], str]
+    ended: Callable[[int], None]
+
+
 class Journal:
     """Hands writes to the store. Run each of `lanes` in a task; cancel them only after `drain`."""
 
     __slots__ = ("_lanes", "lanes")
 
-    def __init__(self, store: Store, *, lanes: int = 1, limits: JournalLimits | None = None) -> None:
-        self._lanes = tuple(_Lane(store, limits or JournalLimits()) for _ in range(lanes))
+    def __init__(
+        self, store: Store, *, lanes: int = 1, limits: JournalLimits | None = None, routing: Routing | None = None
+    ) -> None:
+        """With `routing`, for a store that several nodes share."""
+        self._lanes = tuple(_Lane(store, limits or JournalLimits(), routing) for _ in range(lanes))
         self.lanes: tuple[Callable[[], Coroutine[None, None, None]], ...] = tuple(lane.run for lane in self._lanes)
 
     def append(self, append: Append, done: AppendDone) -> None:
@@ -151,6 +162,7 @@ class _Lane:
         "_marks",
         "_marks_waiting",
         "_queue_bytes",
+        "_routing",
         "_store",
         "_wake",
         "batched",
@@ -161,9 +173,10 @@ class _Lane:
         "refused",
     )
 
-    def __init__(self, store: Store, limits: JournalLimits) -> None:
+    def __init__(self, store: Store, limits: JournalLimits, routing: Routing | None) -> None:
         self._store = store
         self._limits = limits
+        self._routing = routing
         self.queue: deque[_Post | _Change] = deque()
         self._queue_bytes = 0
         self._marks: dict[tuple[MatchId, UserId], _Waiting] = {}
@@ -243,24 +256,44 @@ class _Lane:
     async def _write_posts(self, posts: list[_Post]) -> None:
         batch = [post.append for post in posts]
         outcomes: Iterable[Appended | Refused] = [_unavailable("unknown")] * len(posts)
+        routes: Sequence[int] = ()
         try:
-            answer = await self._insist(lambda: self._store.append(batch))
-            outcomes = [answer] * len(posts) if isinstance(answer, Refused) else answer
+            answer = await self._insist(lambda: self._append(batch))
+            outcomes, routes = ([answer] * len(posts), ()) if isinstance(answer, Refused) else answer
             self.batches += 1
             self.batched += len(posts)
         finally:  # Cancelled, too, each of them is answered.
             for post, outcome in zip(posts, outcomes, strict=True):
                 self._tell(post.done, outcome)
+            self._ended(routes)
 
     async def _write_change(self) -> None:
         change = self.queue.popleft()
         assert isinstance(change, _Change)
         self._queue_bytes -= change.size_bytes()
         outcome: MembersSet | Refused = _unavailable("unknown")
+        routes: Sequence[int] = ()
         try:
-            outcome = await self._insist(lambda: self._store.set_members(change.match, change.members))
+            answer = await self._insist(lambda: self._set_members(change))
+            outcome, routes = (answer, ()) if isinstance(answer, Refused) else answer
         finally:
             self._tell(change.done, outcome)
+            self._ended(routes)
+
+    async def _append(self, batch: list[Append]) -> tuple[Iterable[Appended | Refused], Sequence[int]]:
+        if self._routing is None:
+            return await self._store.append(batch), ()
+        return await self._routing.log.append_routed(batch, self._routing.node())
+
+    async def _set_members(self, change: _Change) -> tuple[MembersSet | Refused, Sequence[int]]:
+        if self._routing is None:
+            return await self._store.set_members(change.match, change.members), ()
+        return await self._routing.log.set_members_routed(change.match, change.members, self._routing.node())
+
+    def _ended(self, routes: Sequence[int]) -> None:
+        if self._routing is not None:
+            for route in routes:
+                self._routing.ended(route)
 
     async def _write_marks(self) -> None:
         marks, self._marks, self._marks_waiting = list(self._marks.values()), {}, 0

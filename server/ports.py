@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from protocol.from_server import Presence
-from protocol.ids import MatchId, Micros, SessionId, UserId
+from protocol.ids import MatchId, Micros, Seq, SessionId, UserId
 from server.core.log import (
     Append,
     Appended,
@@ -19,6 +19,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.notices import Notice
+from server.core.routes import Route
 from server.core.tokens import Claims
 
 
@@ -132,6 +133,39 @@ class Store(Protocol):
         """Finish what is under way and give up the store. Later calls raise `StoreUnavailable`."""
 
 
+class RouteLog(Protocol):
+    """A store shared by several nodes: each commit notes, in itself, that its entries have to be told to the others.
+
+    What was committed is so found again when its node died, lost the bus or could not tell: routed rows live two minutes,
+    the others until they are routed. Raises `StoreUnavailable` and nothing else.
+    """
+
+    async def append_routed(
+        self, batch: Sequence[Append], node: str
+    ) -> tuple[Sequence[Appended | Refused], Sequence[int]]:
+        """`Store.append`, and in the same commit that `node` has to route it; returns the routes' ids too."""
+
+    async def set_members_routed(
+        self, match: MatchId, members: tuple[UserId, ...], node: str
+    ) -> tuple[MembersSet | Refused, Sequence[int]]:
+        """`Store.set_members`, likewise."""
+
+    async def mark_routed(self, ids: Sequence[int]) -> None:
+        """Note that these batches are on their way to every node."""
+
+    async def claim_unrouted(self, node: str, older_than_s: float, limit: int) -> Sequence[Route]:
+        """Take over batches that nobody routed for so long; no other node gets them until they are as old again."""
+
+    async def routes_since(self, micros: Micros) -> Sequence[Route]:
+        """Read the batches that were stored, claimed or routed since then."""
+
+    async def expire_routed(self) -> int:
+        """Forget what was routed more than two minutes ago; return how many batches that were."""
+
+    def saw(self, match: MatchId, seq: Seq, changed: Sequence[UserId] = ()) -> None:
+        """Learn of an entry that another node stored, and who came or went by it: no older page is shown from now on."""
+
+
 class Tickets(Protocol):
     """Hands out tickets that stand for claims once: 256 random bits, dead after 30 s, kept only as a hash."""
 
@@ -140,6 +174,10 @@ class Tickets(Protocol):
 
     async def redeem(self, ticket: str) -> Claims | None:
         """Return the claims and end the ticket; None for one that is unknown, used, forgotten or too old."""
+
+
+class BusUnusable(Exception):
+    """A bus cannot work with what it was given; the text is one line that tells the operator which and why."""
 
 
 Key = tuple[str, ...]

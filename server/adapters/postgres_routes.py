@@ -4,33 +4,17 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import asyncpg
-from msgspec import Struct
 
-from protocol.ids import MatchId, Micros
+from protocol.ids import Micros
 from server.adapters.postgres_connections import Connections, Rows
 from server.adapters.postgres_errors import ERRORS, unavailable
+from server.core.routes import Route, Span
 
 KEPT_US: Final = 120_000_000
 MARK_ROUTED: Final = "SELECT duologue.mark_routed($1, $2)"
 CLAIM: Final = "SELECT route_id, node, matches, first_ats, last_ats FROM duologue.claim_unrouted($1, $2, $3, $4)"
 SINCE: Final = "SELECT route_id, node, matches, first_ats, last_ats FROM duologue.routes_since($1)"
 EXPIRE: Final = "SELECT duologue.expire_routed($1, $2)"
-
-
-class Span(Struct, frozen=True):
-    """Entries of one match that one batch added: from the first one's time to the last one's, both included."""
-
-    match: MatchId
-    first_at: Micros
-    last_at: Micros
-
-
-class Route(Struct, frozen=True):
-    """One batch that was stored: by or, after a claim, for which node, and what it added."""
-
-    route_id: int
-    node: str
-    spans: tuple[Span, ...]
 
 
 class Outbox:

@@ -15,7 +15,7 @@ from server.adapters.postgres_address import read_address
 from server.adapters.postgres_connections import Connections, Connector, Greeting, Timeouts
 from server.adapters.postgres_known import Known
 from server.adapters.postgres_read import Reader
-from server.adapters.postgres_routes import Outbox, Route
+from server.adapters.postgres_routes import Outbox
 from server.adapters.postgres_schema import MONTHS_AHEAD, check_replica, prepare
 from server.adapters.postgres_write import Timeline, Writer
 from server.core.log import (
@@ -32,6 +32,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import END
+from server.core.routes import Route
 from server.ports import Clock
 
 LANES: Final = 4
