@@ -19,6 +19,7 @@ from protocol.from_client import (
     ClientMessage,
     Hello,
     History,
+    JsonObject,
     Matches,
     MessageSend,
     Ping,
@@ -102,15 +103,21 @@ def encode_body(body: Body) -> Raw:
         if not body.text:
             raise Malformed(ErrorCode.BAD_REQUEST, "body needs `text` or `data` - at `$.body`")
         return Raw(_encode(body))
-    try:
-        # Sorted, so that the same data is the same body however the client ordered it (client_id_conflict).
-        data = orjson.dumps(body.data, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError:
-        raise Malformed(ErrorCode.BAD_REQUEST, "nested too deep, or a number out of range - at `$.body.data`") from None
-    if len(data) > DATA_MAX_BYTES:
-        raise Malformed(ErrorCode.TOO_LARGE, f"at most {DATA_MAX_BYTES} bytes - at `$.body.data`")
+    data = encode_data("$.body.data", body.data)
     fields = {"data": orjson.Fragment(data)}
     return Raw(orjson.dumps({"text": body.text, **fields} if body.text else fields))
+
+
+def encode_data(path: str, data: JsonObject) -> bytes:
+    """Encode an app's own JSON, the keys sorted; raise `Malformed` when it is too deep or too large."""
+    try:
+        # Sorted, so that the same data is the same body however the client ordered it (client_id_conflict).
+        encoded = orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        raise Malformed(ErrorCode.BAD_REQUEST, f"nested too deep, or a number out of range - at `{path}`") from None
+    if len(encoded) > DATA_MAX_BYTES:
+        raise Malformed(ErrorCode.TOO_LARGE, f"at most {DATA_MAX_BYTES} bytes - at `{path}`")
+    return encoded
 
 
 def _refuse_control_characters(message: ClientMessage, payload: bytes) -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from protocol.codec import Malformed, check_text, encode_body
+from protocol.codec import Malformed, check_text, encode_body, encode_data
 from protocol.errors import ErrorCode
 from protocol.ids import MatchId, Micros, UserId
 from protocol.limits import MEMBERS_MIN
@@ -204,6 +204,10 @@ class Endpoints:
         user = user_in_path(request)
         asked = await body(request, _event_request)
         clean_id("$.name", asked.name)
+        try:
+            encode_data("$.data", asked.data)  # bounded like a message's, or encoding it could fail in the middle
+        except Malformed as problem:
+            raise Problem(problem.code, problem.message) from None
         return answer(EventAnswer(self._parts.delivery.event(user, asked.name, asked.data)), 202)
 
 

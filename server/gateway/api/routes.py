@@ -33,7 +33,7 @@ from server.gateway.api.requests import (
     TokenAnswer,
     TokenRequest,
 )
-from server.gateway.api.site import RawApiPaths, SecureHeaders, Site
+from server.gateway.api.site import RawPaths, SecureHeaders, Site
 from server.ports import StoreUnavailable
 from server.telemetry import CONTENT_TYPE, Telemetry, event, exposition
 
@@ -104,9 +104,9 @@ def application(parts: HttpParts) -> Starlette:
     ]
     if parts.development_key is not None:
         routes.append(_route("/v1/dev", _development(parts.development_key)))
-    handlers = {HTTPException: _answer_http_exception, Exception: _answer_fault}
+    handlers = {HTTPException: _answer_http_exception}
     app = Starlette(
-        routes=routes, middleware=[Middleware(SecureHeaders), Middleware(RawApiPaths)], exception_handlers=handlers
+        routes=routes, middleware=[Middleware(SecureHeaders), Middleware(RawPaths)], exception_handlers=handlers
     )
     # Starlette would send `/healthz/` to wherever the Host header says: an open redirect.
     app.router.redirect_slashes = False
@@ -135,6 +135,9 @@ def _route(path: str, handler: Handler, *methods: str) -> Route:
             return error(problem)
         except StoreUnavailable as unavailable:
             return error(Problem(ErrorCode.UNAVAILABLE, retry_after_ms=unavailable.retry_after_ms))
+        except Exception as fault:  # noqa: BLE001 - told vaguely and logged once; left to Starlette it is logged twice
+            _log.error("api.fault", exc_info=fault, extra=event(method=request.method, path=path))
+            return error(Problem(ErrorCode.INTERNAL))
 
     return Route(path, guarded, methods=methods or ("GET",))
 
@@ -180,8 +183,3 @@ async def _answer_http_exception(_: Request, exception: Exception) -> Response:
     response.status_code = exception.status_code
     response.headers.update(exception.headers or {})
     return response
-
-
-async def _answer_fault(request: Request, exception: Exception) -> Response:
-    _log.error("api.fault", exc_info=exception, extra=event(method=request.method, path=request.url.path))
-    return error(Problem(ErrorCode.INTERNAL))

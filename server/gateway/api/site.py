@@ -73,24 +73,23 @@ class Site:
 
     async def serve(self, request: Request) -> Response:
         """Answer for one of `paths`."""
-        asset = self._assets[request.url.path]
+        asset = self._assets[request.scope["path"]]
         headers = {"ETag": asset.etag, "Cache-Control": "no-cache"}
         if asset.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         return Response(asset.content, headers=headers, media_type=asset.kind)
 
 
-class RawApiPaths:
-    """Middleware: routes the API by the path as it was sent, so that an id may hold a slash (as %2F)."""
+class RawPaths:
+    """Middleware: routes by the path as it was sent, so that an id may hold a slash (as %2F) and no path has two forms."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        raw: bytes = scope.get("raw_path", b"")
-        if raw.startswith(b"/v1/"):
-            scope["path"] = raw.partition(b"?")[0].decode("latin-1")
+        raw: bytes = scope["raw_path"]
+        scope["path"] = raw.decode("latin-1")
         await self._app(scope, receive, send)
 
 
