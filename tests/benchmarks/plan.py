@@ -38,9 +38,7 @@ class Plan:
         found: dict[str, list[Window]] = {target.name: [] for target, _ in loads}
         for number in range(self.windows):
             for target, load in loads:
-                print(
-                    f"\r    {target.name}, window {number + 1} of {self.windows}  ", end="", file=sys.stderr, flush=True
-                )
+                progress(f"{target.name}, window {number + 1} of {self.windows}")
                 found[target.name].append(await window(target, load, self.window_s))
         progress("")
         return found

@@ -60,9 +60,18 @@ def render(found: Results) -> str:
             "",
             *_table(found.rows),
             "",
-            *(f"- {row.title}: {note}." for row in found.rows for note in row.notes),
+            *(f"- {', '.join(titles)}: {note}." for note, titles in _notes(found.rows).items()),
         ]
     )
+
+
+def _notes(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return each note once, with the rows that it is about."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for note in row.notes:
+            found.setdefault(note, []).append(row.name)
+    return found
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
