@@ -44,6 +44,8 @@ async def test_300_messages_are_read_up_to_the_first(new_person: NewPerson, dev_
             # What was at the top is still in sight: the reader was not thrown to the new top.
             assert await scroller.evaluate("element => element.scrollTop") > 0
     await ada.reads(*texts)
+    await ada.page.keyboard.press("Home")
+    await expect(ada.page.get_by_text("This is the beginning.")).to_be_in_viewport(ratio=1)
     await ada.page.get_by_role("button", name="Go to the end").click()
     await expect(ada.row("Message 300")).to_be_in_viewport()
     await expect(ada.page).to_have_title("Duologue")
@@ -65,4 +67,23 @@ async def test_a_reader_of_old_messages_is_told_of_new_ones(new_person: NewPerso
             await http.post("/v1/matches/long/messages", json=message)
     await ada.page.get_by_role("button", name="2 new messages").click()
     await expect(ada.row("Late 1")).to_be_in_viewport()
+    await expect(ada.page).to_have_title("Duologue")
+
+
+async def test_a_line_tells_where_the_new_messages_begin(new_person: NewPerson, dev_server: PrivateServer) -> None:
+    """After the last one that was read, however many pages had to be read to find it."""
+    await post_all(dev_server, "long", [f"Message {number}" for number in range(1, 11)])
+    await post_all(dev_server, "long", ["My answer"], sender="Ada")
+    async with httpx.AsyncClient(base_url=dev_server.http_url, headers=BACKEND) as http:
+        for number in range(70):
+            message = {"sender": "Bo", "client_id": f"new-{number}", "body": {"text": f"New {number}"}}
+            await http.post("/v1/matches/long/messages", json=message)
+    ada = await new_person("Ada")
+    await ada.open("Bo")
+    marked = ada.page.locator(".row:has(.new-line)")
+    await expect(marked).to_have_count(1)
+    await expect(marked.locator(".text")).to_have_text("New 0")
+    await expect(marked).to_be_in_viewport()
+    await expect(ada.page).to_have_title("(70) Duologue")
+    await ada.page.get_by_role("button", name="Go to the end").click()
     await expect(ada.page).to_have_title("Duologue")

@@ -16,7 +16,10 @@ export class Conversation {
   /** @type {(() => void)[]} */
   #off = [];
   #listening = new AbortController();
-  #loading = false;
+  /** @type {Promise<void> | undefined} */
+  #reading;
+  /** The reader sees what they came for: nothing counts as read before. */
+  #placed = false;
   #complete = false;
   /** @type {MatchView} */
   #match;
@@ -79,6 +82,7 @@ export class Conversation {
     this.#fill();
     for (let page = 0; page < NEW_PAGES && unread > 0 && this.timeline.firstSeq > read + 1; page += 1)
       await this.#older();
+    this.#placed = true;
     this.timeline.toEnd(true);
     if (this.timeline.hasRoom) await this.#older();
   }
@@ -139,27 +143,35 @@ export class Conversation {
     if (this.timeline.isAtEnd) this.#markRead();
   }
 
+  /** Read the page above what is shown, and further ones while there is room. Asked again meanwhile: the same reading. */
   async #older() {
-    if (this.#loading || this.#complete || this.chat.status.state !== "online") return;
-    this.#loading = true;
-    this.timeline.above("loading");
-    const before = this.timeline.first;
-    try {
-      const page = await this.chat.history(this.id, { limit: PAGE, ...(before === undefined ? {} : { before }) });
-      this.#complete = page.complete;
-      this.timeline.prepend(page.entries);
-    } catch {
-      // No connection: `ready` or the next scroll asks again.
-    } finally {
-      this.#loading = false;
-      this.timeline.above(this.#complete ? "complete" : "");
+    this.#reading ??= this.#readOlder().finally(() => {
+      this.#reading = undefined;
+    });
+    await this.#reading;
+  }
+
+  async #readOlder() {
+    while (!this.#complete && this.chat.status.state === "online") {
+      this.timeline.above("loading");
+      const before = this.timeline.first;
+      try {
+        const page = await this.chat.history(this.id, { limit: PAGE, ...(before === undefined ? {} : { before }) });
+        this.#complete = page.complete;
+        this.timeline.prepend(page.entries);
+      } catch {
+        // No connection: `ready` or the next scroll asks again.
+        break;
+      } finally {
+        this.timeline.above(this.#complete ? "complete" : "");
+      }
+      if (!this.timeline.hasRoom || this.timeline.first === before) break;
     }
-    if (this.timeline.hasRoom && this.timeline.first !== before) await this.#older();
   }
 
   #markRead() {
-    if (document.visibilityState !== "visible" || !document.hasFocus() || !this.timeline.isAtEnd) return;
-    if (this.element.isConnected) this.chat.read(this.id);
+    const sees = document.visibilityState === "visible" && document.hasFocus() && this.timeline.isAtEnd;
+    if (sees && this.#placed && this.element.isConnected) this.chat.read(this.id);
   }
 
   #showHead() {

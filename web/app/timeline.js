@@ -219,7 +219,8 @@ export class Timeline {
   }
 
   #showNewLine() {
-    if (this.list.querySelector(".new-line")) return;
+    // Older pages may bring earlier new ones: the line moves up to them.
+    this.list.querySelector(".new-line")?.remove();
     const row = this.#rows.find((each) => each.seq >= this.#newFrom && each.kind === "message");
     row?.day.after(el("p", { class: "new-line" }, "New messages"));
   }
