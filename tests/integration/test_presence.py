@@ -138,6 +138,23 @@ async def test_a_watch_belongs_to_one_connection(people: People) -> None:
     assert await came(laptop, PresenceChanged) == []
 
 
+async def test_one_who_is_no_partner_any_more_is_watched_no_more(people: People) -> None:
+    """From the change of members on, unless another match is shared."""
+    alice, bob, match = await people.pair()
+    carol, dave = people.users("carol", "dave")
+    await people.match(name_of(alice), carol)
+    await people.api.put_match(match, [name_of(alice), name_of(bob), carol])
+    await alice.watch(name_of(bob), carol)
+    await people.api.put_match(match, [name_of(alice), dave])
+    await everything_that_came(alice)
+    partner = await people.come(carol)
+    await bob.close()
+    await partner.close()
+    news = [(await alice.next(PresenceChanged)).changes[0] for _ in range(2)]
+    assert [(each.user, each.status) for each in news] == [(carol, Status.ONLINE), (carol, Status.OFFLINE)]
+    assert [presence.user for presence in (await alice.watch(name_of(bob), carol)).presence] == [carol]
+
+
 async def test_last_seen_is_told_to_one_who_asks_later(people: People) -> None:
     """As long as the server remembers."""
     alice, bob, _ = await people.pair()

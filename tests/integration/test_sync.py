@@ -196,17 +196,36 @@ async def test_nothing_is_said_of_a_match_that_the_user_never_was_in(people: Peo
 
 
 async def test_receipts_come_with_what_was_missed(people: People) -> None:
-    """In `hello` as pushes, in `sync` in the answer: those of all members, as they are now."""
+    """After `hello` in the welcome's summaries, in `sync` in the answer: those of all members, as they are now."""
     alice, bob, match = await people.pair()
     cursor = await cursor_now(people, match)
     (sent,) = await say(alice, match, "hello")
     await bob.receipt(match, delivered=sent.seq, read=sent.seq)
     expected = {(name_of(alice), sent.seq, sent.seq), (name_of(bob), sent.seq, sent.seq)}
     back = await people.come(name_of(alice), {match: cursor})
-    pushed = await came(back, ReceiptMoved)
-    assert {(moved.user, moved.delivered, moved.read) for moved in pushed} == expected
+    assert back.welcome is not None
+    (summary,) = back.welcome.matches
+    assert {(member.user, member.delivered, member.read) for member in summary.members} == expected
+    assert await came(back, ReceiptMoved) == []
     answered = (await back.sync({match: cursor})).receipts
     assert {(moved.user, moved.delivered, moved.read) for moved in answered} == expected
+
+
+async def test_receipts_of_a_match_beyond_the_welcome_come_as_pushes(people: People) -> None:
+    """With what its cursor missed, when a hundred matches are newer."""
+    alice, bob, match = await people.pair()
+    cursor = await cursor_now(people, match)
+    (sent,) = await say(alice, match, "hello")
+    await bob.receipt(match, delivered=sent.seq)
+    for _ in range(100):
+        await people.match(name_of(alice), name_of(bob))
+    back = await people.come(name_of(alice), {match: cursor})
+    pushes = await everything_that_came(back)
+    assert texts_of([push for push in pushes if isinstance(push, Message)]) == ["hello"]
+    assert {(push.user, push.delivered, push.read) for push in pushes if isinstance(push, ReceiptMoved)} == {
+        (name_of(alice), sent.seq, sent.seq),
+        (name_of(bob), sent.seq, 1),
+    }
 
 
 async def test_no_entry_falls_between_the_resume_and_what_is_live(people: People) -> None:

@@ -109,6 +109,17 @@ async def test_a_message_says_that_its_sender_stopped(people: People) -> None:
     assert [type(push) for push in await everything_that_came(bob)] == [Message]
 
 
+async def test_typing_is_never_shown_behind_the_message_that_ended_it(people: People) -> None:
+    """Though typing may wait for company and a message does not."""
+    alice, bob, match = await people.pair()
+    for _ in range(5):
+        alice.typing(match)
+        await say(alice, match, "quick")
+        kinds = [type(push) for push in await everything_that_came(bob)]
+        assert kinds[-1] is Message
+        assert kinds.count(Message) == 1
+
+
 @pytest.mark.parametrize("how", ["close", "abort"])
 async def test_one_whose_last_connection_ends_stopped_typing(people: People, how: str) -> None:
     """In every match where they were shown; while another device is there they may go on."""
