@@ -1,0 +1,60 @@
+"""A server that says what a test tells it to: the WebSocket is that of `websockets`, the words are the test's."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+from websockets.asyncio.server import ServerConnection, serve
+
+from protocol.codec import decode
+from protocol.from_client import ClientMessage, Hello
+from protocol.from_server import Limits, MatchSummary, ServerMessage, Timers, Welcome
+from protocol.ids import RequestId, SessionId, UserId
+
+TIMERS = Timers(25_000, 10_000, 3_000, 8_000, 2_000, 60_000, 500)
+LIMITS = Limits(65_536, 4_000, 16_384, 200, 500, 100, 200, 50, 5.0, 20)
+
+
+class Talk:
+    """One connection, seen from the server."""
+
+    def __init__(self, connection: ServerConnection) -> None:
+        self.connection = connection
+
+    async def hear(self) -> ClientMessage:
+        """Wait for the next message."""
+        payload = await self.connection.recv()
+        return decode(payload.encode() if isinstance(payload, str) else payload)
+
+    async def say(self, *messages: ServerMessage) -> None:
+        """Send messages."""
+        for message in messages:
+            await self.connection.send(msgspec.json.encode(message).decode())
+
+    async def greet(self, *matches: MatchSummary) -> Hello:
+        """Answer the hello."""
+        hello = await self.hear()
+        assert isinstance(hello, Hello)
+        await self.say(welcome(hello.id, *matches))
+        return hello
+
+
+def welcome(request_id: RequestId, *matches: MatchSummary) -> Welcome:
+    """Make a welcome."""
+    return Welcome(request_id, UserId("alice"), SessionId("s1"), "e", TIMERS, LIMITS, matches, True)
+
+
+Script = Callable[[Talk], Awaitable[None]]
+
+
+@asynccontextmanager
+async def scripted(*scripts: Script) -> AsyncIterator[str]:
+    """Serve: the first connection gets the first script, and so on; yield the address."""
+    waiting = iter(scripts)
+
+    async def play(connection: ServerConnection) -> None:
+        await next(waiting)(Talk(connection))
+
+    async with serve(play, "127.0.0.1", 0, compression=None) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield f"ws://127.0.0.1:{port}/ws"
