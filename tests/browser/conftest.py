@@ -6,7 +6,7 @@ Starting Chromium takes as long as a test, so these tests share it, and with it 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
 from tests.browser.people import Person
 from tests.support.private_server import PrivateServer
@@ -24,6 +24,10 @@ FLAGS = (
 )
 DESKTOP = (1280, 800)
 PHONE = (390, 844)
+
+# A shared machine stalls now and then; what is expected is waited for, never slept for.
+PATIENCE_MS = 15_000
+expect.set_options(timeout=PATIENCE_MS)
 
 NewProfile = Callable[..., Awaitable[BrowserContext]]
 NewPerson = Callable[..., Awaitable[Person]]
@@ -52,7 +56,7 @@ async def new_profile(browser: Browser) -> AsyncIterator[NewProfile]:
             locale="en-GB",
             timezone_id="UTC",
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         profiles.append(context)
         return context
 
