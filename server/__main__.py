@@ -26,11 +26,16 @@ def main() -> int:
         configure_logs(settings.log_level, _secrets(settings))
         uvloop.run(serve(settings, clock, _announce))
     except (SettingsError, StoreUnusable, JwksUnusable, AddressUnusable) as problem:
-        sys.stderr.write(f"duologue: cannot start: {problem}\n")
+        sys.stderr.write(f"duologue: cannot start: {_one_line(str(problem))}\n")
         return EXIT_UNUSABLE
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _one_line(text: str) -> str:
+    """Escape what a path or an address may hold and a terminal or a log must not show."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _parser() -> argparse.ArgumentParser:

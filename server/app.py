@@ -60,9 +60,10 @@ async def _start(node: Node, settings: Settings) -> str:
     node.wheel.start(loop)
     try:
         await node.listener.start(settings.host, settings.port)
-    except OSError as error:
-        where = f"HOST {settings.host!r}, PORT {settings.port}"
-        raise AddressUnusable(f"cannot listen on {where}: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:  # a name that no resolver takes is a UnicodeError
+        where = f"HOST {settings.host[:60]!r}, PORT {settings.port}"
+        why = (isinstance(error, OSError) and error.strerror) or error
+        raise AddressUnusable(f"cannot listen on {where}: {why}") from None
     # What was made so far stays: the collector need not look at it again, and every connection adds little garbage.
     gc.collect()
     gc.freeze()
