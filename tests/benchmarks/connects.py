@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from functools import partial
 
 from loadtest.client import Client
 from loadtest.tokens import sign_token
-from tests.benchmarks.load import close_all, open_all
-from tests.benchmarks.measure import Row, Window, own_cpu_us, per_target
-from tests.benchmarks.plan import Plan, progress
+from tests.benchmarks.load import Stopwatch, close_all, open_all
+from tests.benchmarks.measure import Row, Window, per_target
+from tests.benchmarks.plan import Plan
 from tests.benchmarks.targets import TOKEN_SECRET, Target
 
 CONNECTS = 1_000
@@ -20,13 +21,8 @@ async def run(plan: Plan) -> list[Row]:
     await plan.make_matches({f"conn-{pair}": [f"co-{2 * pair}", f"co-{2 * pair + 1}"] for pair in range(CONNECTS // 2)})
     for pair in range(CONNECTS // 2):
         await _fill(plan.duologue, pair)
-    windows: dict[str, list[Window]] = {target.name: [] for target in plan.targets}
-    for number in range(plan.windows):
-        for target in plan.targets:
-            progress(f"{target.name}, window {number + 1} of {plan.windows}")
-            windows[target.name].append(await _connect_all(target))
-    progress("")
-    found = per_target(windows)
+    calls = {target.name: partial(_connect_all, target) for target in plan.targets}
+    found = per_target(await plan.take_turns(calls))
     notes = [
         f"ours: TCP, upgrade, HS256 token, welcome with one match of {MESSAGES} messages; peers: TCP and upgrade only"
     ]
@@ -45,10 +41,10 @@ async def _fill(target: Target, pair: int) -> None:
 
 async def _connect_all(target: Target) -> Window:
     users = [f"co-{number}" for number in range(CONNECTS)]
-    cpu_us, own_us, wall = target.cpu_us(), own_cpu_us(), time.perf_counter()
+    stopwatch = Stopwatch(target)
     connections = await open_all(target, users, lambda _: "/connect")
-    cpu_us, own_us, wall = target.cpu_us() - cpu_us, own_cpu_us() - own_us, time.perf_counter() - wall
+    finish = stopwatch.stop()
     alive = sum(not connection.closed.done() for connection in connections)
     await close_all(connections)
     await asyncio.sleep(SETTLE_S)
-    return Window(cpu_us, wall * 1e6, own_us, alive, CONNECTS, CONNECTS)
+    return finish(alive, CONNECTS, CONNECTS)

@@ -11,7 +11,7 @@ from loadtest.connection import Connection, open_connection
 from loadtest.frames import text_frame
 from loadtest.tokens import sign_token
 from protocol.from_client import Hello
-from tests.benchmarks.measure import Window, own_cpu_us
+from tests.benchmarks.measure import Window, busy_us, own_cpu_us
 from tests.benchmarks.targets import TOKEN_SECRET, Target
 
 T = TypeVar("T")
@@ -120,19 +120,36 @@ class FanOut:
         return on_text
 
 
+class Stopwatch:
+    """Reads all clocks now, and again when stopped."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._before = self._read()
+
+    def stop(self) -> Callable[[int, int, int], Window]:
+        """Return what makes the window, once it is known what was received, expected and counted."""
+        after = self._read()
+        cpu_us, own_us, busy, wall_us = (now - then for now, then in zip(after, self._before, strict=True))
+        others = max(0.0, (busy - cpu_us - own_us) / wall_us)
+        return lambda received, expected, count: Window(cpu_us, wall_us, own_us, received, expected, count, others)
+
+    def _read(self) -> tuple[float, float, float, float]:
+        return self._target.cpu_us(), own_cpu_us(), busy_us(), time.perf_counter() * 1e6
+
+
 async def window(target: Target, load: Load, seconds: float) -> Window:
     """Run `load` and measure its middle."""
     received_before, expected_before = load.received, load.expected
     load.start()
     await asyncio.sleep(WARM_S)
-    count, cpu_us, own_us, wall = load.received, target.cpu_us(), own_cpu_us(), time.perf_counter()
+    stopwatch, count = Stopwatch(target), load.received
     await asyncio.sleep(seconds)
-    count, cpu_us = load.received - count, target.cpu_us() - cpu_us
-    own_us, wall = own_cpu_us() - own_us, time.perf_counter() - wall
+    count = load.received - count
+    finish = stopwatch.stop()
     load.stop()
     await _drain(load)
-    received, expected = load.received - received_before, load.expected - expected_before
-    return Window(cpu_us, wall * 1e6, own_us, received, expected, count)
+    return finish(load.received - received_before, load.expected - expected_before, count)
 
 
 async def _drain(load: Load) -> None:

@@ -1,7 +1,9 @@
 """Windows, medians and spreads. A window in which something got lost is invalid, and its row says so."""
 
+import os
 import resource
 from collections.abc import Mapping
+from pathlib import Path
 from statistics import median
 
 from msgspec import Struct
@@ -17,6 +19,8 @@ class Window(Struct, frozen=True):
     expected: int
     count: int
     # How many of the unit the CPU time was spent on.
+    others: float = 0.0
+    # Cores that other programs used meanwhile: they cost us caches, so the quietest windows count.
 
     @property
     def us_each(self) -> float:
@@ -34,6 +38,8 @@ class Series(Struct, frozen=True):
     target_load: float
     # Share of a core that the target used, and that our load client used.
     client_load: float
+    others: float = 0.0
+    # The most that other programs used in one of the windows, in cores.
 
     @property
     def median(self) -> float:
@@ -72,7 +78,13 @@ def series(target: str, windows: list[Window]) -> Series:
         sum(window.expected for window in windows),
         sum(window.cpu_us for window in windows) / wall_us,
         sum(window.load_cpu_us for window in windows) / wall_us,
+        max(window.others for window in windows),
     )
+
+
+def quietest(windows: list[Window], count: int) -> list[Window]:
+    """Return the `count` windows in which other programs used least."""
+    return sorted(windows, key=lambda window: window.others)[:count]
 
 
 def ratio(ours: Series, peer: Series | None) -> float | None:
@@ -83,6 +95,12 @@ def ratio(ours: Series, peer: Series | None) -> float | None:
 def per_target(windows: Mapping[str, list[Window]]) -> list[Series]:
     """Sum up all targets."""
     return [series(target, each) for target, each in windows.items()]
+
+
+def busy_us() -> float:
+    """Return the CPU time that all programs and the kernel have used on all cores."""
+    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+    return (user + nice + system + irq + softirq) * 1e6 / os.sysconf("SC_CLK_TCK")
 
 
 def own_cpu_us() -> float:

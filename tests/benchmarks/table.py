@@ -55,7 +55,7 @@ def render(found: Results) -> str:
         [
             f"{machine.processor}, {machine.cores} cores, Linux {machine.kernel}, Python {machine.python}, {packages}.",
             f"Medians of {found.windows} alternated windows of {found.window_s} s (lowest to highest).",
-            "Server on core 0, load on core 1.",
+            f"Server on core 0, load on core 1; other programs used up to {_others(found.rows):.2f} cores meanwhile.",
             "Limits lifted: " + " ".join(f"{name}={value}" for name, value in found.settings.items()),
             "",
             *_table(found.rows),
@@ -72,6 +72,10 @@ def _notes(rows: Sequence[Row]) -> dict[str, list[str]]:
         for note in row.notes:
             found.setdefault(note, []).append(row.name)
     return found
+
+
+def _others(rows: Sequence[Row]) -> float:
+    return max((each.others for row in rows for each in row.series), default=0.0)
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
