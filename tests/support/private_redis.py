@@ -1,0 +1,146 @@
+"""A Redis of a test's own: a free loopback port, its own data, ended by its own process id. Also a Sentinel trio.
+
+It can be frozen, killed, restarted from what it had saved or from nothing, and have its clients cut off.
+"""
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from tests.support.private_server import inherited
+from tests.support.programs import Program, find_program, free_port, running
+
+READY: Final = "eady to accept connections"
+SENTINEL_READY: Final = "Sentinel ID is"
+SERVICE: Final = "chat"
+
+
+class PrivateRedis:
+    """A running redis-server; `restart` keeps the port."""
+
+    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.socket = folder / f"redis-{self.port}.sock"
+        self._options = tuple(options)
+        self._stack = ExitStack()
+        self.program: Program | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def unix_url(self) -> str:
+        return f"unix://{self.socket}"
+
+    def start(self) -> None:
+        """Start it, on what its dump has."""
+        argv = (
+            *(find_program("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),
+            *("--dir", str(self.folder), "--dbfilename", f"{self.port}.rdb", "--unixsocket", str(self.socket)),
+            *("--daemonize", "no", "--enable-debug-command", "local", *self._options),
+        )
+        self.program = self._stack.enter_context(running(argv, ready=READY, environment=inherited()))
+
+    def client(self) -> "redis.Redis":
+        """A connection of the test's own, to look and to make trouble."""
+        return redis.Redis(port=self.port, protocol=2)
+
+    def say(self, *command: str | bytes | int) -> object:
+        """Run one command."""
+        with self.client() as client:
+            answer: object = client.execute_command(*command)
+            return answer
+
+    def cut_readers(self) -> None:
+        """Cut the connections that listen."""
+        self.say("CLIENT", "KILL", "TYPE", "pubsub")
+
+    def cut_all(self) -> None:
+        """Cut every connection but that of the test."""
+        self.say("CLIENT", "KILL", "SKIPME", "yes")
+
+    def freeze(self) -> None:
+        """Stop it in the middle of whatever it does."""
+        assert self.program is not None
+        self.program.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self.program is not None
+        self.program.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self.program is not None
+        self.program.kill()
+
+    def restart_empty(self) -> None:
+        """Kill it and start it with nothing."""
+        self.kill()
+        (self.folder / f"{self.port}.rdb").unlink(missing_ok=True)
+        self.start()
+
+    def restart_old(self) -> None:
+        """Kill it and start it with what was saved last."""
+        self.kill()
+        self.start()
+
+    def stop(self) -> None:
+        self._stack.close()
+
+
+@contextmanager
+def private_redis(folder: Path, *options: str) -> Iterator[PrivateRedis]:
+    """Run a Redis until the block ends; `options` as on its command line."""
+    server = PrivateRedis(folder, options)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+class SentinelTrio:
+    """A master, a replica and three Sentinels that agree on the master's name `SERVICE`."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.master = stack.enter_context(private_redis(folder))
+        self.replica = stack.enter_context(
+            private_redis(folder, "--replicaof", f"127.0.0.1 {self.master.port}", "--repl-diskless-sync-delay", "0")
+        )
+        self.ports = [free_port() for _ in range(3)]
+        for port in self.ports:
+            stack.enter_context(_sentinel(folder, port, self.master.port))
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        return f"redis+sentinel://{hosts}/{SERVICE}"
+
+
+@contextmanager
+def _sentinel(folder: Path, port: int, master_port: int) -> Iterator[Program]:
+    file = folder / f"sentinel-{port}.conf"
+    file.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+        f"sentinel monitor {SERVICE} 127.0.0.1 {master_port} 2\n"
+        f"sentinel down-after-milliseconds {SERVICE} 500\n"
+        f"sentinel failover-timeout {SERVICE} 3000\n",
+        encoding="utf-8",
+    )
+    argv = (find_program("redis-server"), str(file), "--sentinel")
+    with running(argv, ready=SENTINEL_READY, environment=inherited()) as program:
+        yield program
+
+
+@contextmanager
+def sentinel_trio(folder: Path) -> Iterator[SentinelTrio]:
+    """Run one until the block ends."""
+    with ExitStack() as stack:
+        yield SentinelTrio(folder, stack)
