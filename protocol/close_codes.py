@@ -26,6 +26,7 @@ class CloseCode(IntEnum):
     SLOW_READER = 4008
     TOO_MANY_FRAMES = 4009
     UNAVAILABLE = 4010
+    TOO_MANY_FAILURES = 4011
 
     REPLACED = 4500
     TOKEN_INVALID = 4501
@@ -51,8 +52,9 @@ MEANING: Final[Mapping[CloseCode, str]] = MappingProxyType(
         CloseCode.SLOW_READER: "more than the send bound was waiting: connect again and resume by cursors",
         CloseCode.TOO_MANY_FRAMES: "frames came faster than the connection's limit for long: connect again, slower",
         CloseCode.UNAVAILABLE: "the store could not answer hello: connect again after a delay",
+        CloseCode.TOO_MANY_FAILURES: "too many failed authentications: connect again after the error's `retry_after_ms`",
         CloseCode.REPLACED: "a newer connection of the same session took over",
-        CloseCode.TOKEN_INVALID: "the token or ticket was refused: get a new one, then connect by hand",
+        CloseCode.TOKEN_INVALID: "the token or ticket was refused or revoked: get a new one, then connect by hand",
         CloseCode.TOO_MANY_ERRORS: "many malformed messages in a row: the client has a fault",
         CloseCode.TOO_MANY_CONNECTIONS: "this user has too many connections",
     }

@@ -12,6 +12,7 @@ from protocol.close_codes import CloseCode
 from protocol.codec import encode
 from protocol.from_server import ServerMessage
 from protocol.ids import MatchId, SessionId, UserId
+from server.core.tokens import Claims
 from server.outbox import Flusher, Outbox, frame_text
 from server.telemetry import Telemetry
 
@@ -32,6 +33,10 @@ class Recipient(Protocol):
     user: UserId
     session: SessionId
     outbox: Outbox
+
+    @property
+    def claims(self) -> Claims | None:
+        """What the token says that it is connected by."""
 
     def send(self, framed: bytes) -> None:
         """Send a frame to this connection alone."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qs
 
 import uvicorn
@@ -22,19 +22,27 @@ from protocol.limits import (
     TEXT_MAX_CHARS,
 )
 from server.adapters.jwks import Jwks, JwksSource
+from server.adapters.limiter_memory import MemoryLimiter
+from server.adapters.sessions_memory import MemorySessions
 from server.adapters.store_memory import MemoryStore
 from server.adapters.store_sqlite import SqliteStore
 from server.adapters.tickets_memory import MemoryTickets
+from server.core.addresses import TrustedProxies
 from server.core.api_keys import ApiKeys
 from server.core.keys import HS256, secret_key
+from server.core.limiting import Bucket, FixedWindow, SlidingWindow
+from server.core.notices import Notice
 from server.core.presence import PresenceBook
-from server.core.rate_limits import RatePolicy
+from server.core.rate_limits import RatePolicy, UserBuckets
+from server.core.revocations import RevocationBook
 from server.core.session import Session, SessionPolicy
 from server.core.tokens import TokenMinter, TokenPolicy, TokenVerifier
 from server.core.typing import TypingBook
 from server.delivery import Delivery
+from server.failures import Failures
 from server.gateway.api.callers import Callers
 from server.gateway.api.endpoints import ApiParts, Endpoints
+from server.gateway.api.limits import ApiLimits, ApiRules
 from server.gateway.api.routes import HttpParts, Ready, application
 from server.gateway.handshake import Upgrade
 from server.gateway.http_protocol import http_factory
@@ -46,9 +54,10 @@ from server.hub import Hub
 from server.identities import Identities
 from server.journal import Journal
 from server.peer import Peer
-from server.ports import Clock, Store, StoreUnavailable, StoreUnusable
+from server.ports import Clock, Revocations, Store, StoreUnavailable, StoreUnusable
 from server.reads import Reads
 from server.resume import Resumer, WelcomeFacts
+from server.revoker import Revoker, RevokerParts
 from server.router import Parts, Router
 from server.settings import Settings
 from server.telemetry import Telemetry
@@ -60,6 +69,7 @@ QUERY_FIELDS_MAX: Final = 16
 # Of an upgrade request; the ticket is usually the only one.
 WEB: Final = Path(__file__).resolve().parent.parent / "web"
 DEVELOPMENT_KEY: Final = "dev"
+NODE_NAME_CHARS: Final = 8
 
 
 class Reception:
@@ -73,7 +83,7 @@ class Reception:
         """Return the receiver of a new connection; what the upgrade says of itself is used with its hello."""
         token, ticket = _credentials(upgrade)
         session = Session(self._policy, self._router.wheel.now(), token=token, ticket=ticket)
-        return Peer(connection, session, self._router)
+        return Peer(connection, session, self._router, upgrade.address)
 
 
 class Health:
@@ -143,7 +153,11 @@ async def make_node(settings: Settings, clock: Clock) -> Node:
         raise
 
 
-async def _open_store(settings: Settings, clock: Clock) -> Store:
+class Record(Store, Revocations, Protocol):
+    """A store as a node needs it."""
+
+
+async def _open_store(settings: Settings, clock: Clock) -> Record:
     path = settings.sqlite_path
     if path is None:
         return MemoryStore(clock)
@@ -154,7 +168,7 @@ async def _open_store(settings: Settings, clock: Clock) -> Store:
     return await SqliteStore.open(path, clock)
 
 
-async def _join(settings: Settings, clock: Clock, store: Store) -> Node:
+async def _join(settings: Settings, clock: Clock, store: Record) -> Node:
     telemetry, wheel, limits = Telemetry(), TimerWheel(clock.now), _socket_limits(settings)
     flusher = make_flusher(asyncio.get_running_loop(), limits)
     hub = Hub(flusher, telemetry)
@@ -164,7 +178,29 @@ async def _join(settings: Settings, clock: Clock, store: Store) -> Node:
     verifier, minter = _tokens(settings)
     jwks = await _issuer(settings, verifier, clock)
     tickets = MemoryTickets(clock.now, clock.random_bytes)
-    identities = Identities(verifier, tickets, lambda: clock.micros() / 1_000_000, jwks)
+    # A cluster gives these two ways to other nodes; `Failures` then tells the shared limiter, too.
+    limiter, sessions = MemoryLimiter(clock.micros), MemorySessions(clock.random_id()[:NODE_NAME_CHARS])
+    failures = Failures(_failures_rule(settings), clock.micros)
+    book, proxies = RevocationBook(), TrustedProxies(settings.trusted_proxies)
+    revoker = Revoker(
+        RevokerParts(
+            store=store,
+            book=book,
+            hub=hub,
+            sessions=sessions,
+            clock=clock,
+            token_max_ttl_s=settings.token_max_ttl_s,
+            announce=_tell_nobody,
+        )
+    )
+    try:
+        await revoker.load()
+    except StoreUnavailable as unavailable:
+        raise StoreUnusable(f"cannot read which tokens are revoked: {unavailable.reason}") from None
+    identities = Identities(
+        verifier, tickets, lambda: clock.micros() / 1_000_000, jwks, revocations=book, failures=failures
+    )
+    messages = UserBuckets(RatePolicy(settings.message_rate_per_s, settings.message_burst))
     router = Router(
         Parts(
             store=store,
@@ -177,6 +213,8 @@ async def _join(settings: Settings, clock: Clock, store: Store) -> Node:
             typing=typing,
             resumer=Resumer(store, reads, hub, _welcome_facts(settings), telemetry),
             identities=identities,
+            sessions=sessions,
+            message_buckets=messages,
             clock=clock,
             wheel=wheel,
             telemetry=telemetry,
@@ -189,10 +227,18 @@ async def _join(settings: Settings, clock: Clock, store: Store) -> Node:
             journal=journal,
             delivery=delivery,
             members_set=router.members_set,
-            callers=Callers(ApiKeys(key.reveal() for key in settings.api_keys), identities),
+            callers=Callers(
+                ApiKeys(key.reveal() for key in settings.api_keys),
+                identities,
+                ApiLimits(limiter, _api_rules(settings), identities.wall_s),
+                proxies,
+            ),
             identities=identities,
             minter=minter,
-            message_rate=RatePolicy(settings.message_rate_per_s, settings.message_burst),
+            message_buckets=messages,
+            sessions=sessions,
+            revoker=revoker,
+            clock=clock,
             members_max=settings.max_members,
             token_max_ttl_s=settings.token_max_ttl_s,
         )
@@ -218,6 +264,7 @@ async def _join(settings: Settings, clock: Clock, store: Store) -> Node:
         limits=limits,
         wheel=wheel,
         flusher=flusher,
+        proxies=proxies,
     )
     node = Node(
         listener=listener,
@@ -229,7 +276,7 @@ async def _join(settings: Settings, clock: Clock, store: Store) -> Node:
         http=http,
         health=health,
         telemetry=telemetry,
-        work=(*journal.lanes, *reads.lanes, *logins.lanes, *((jwks.run,) if jwks else ())),
+        work=(*journal.lanes, *reads.lanes, *logins.lanes, revoker.run, *((jwks.run,) if jwks else ())),
     )
     return node
 
@@ -306,6 +353,23 @@ def _session_policy(settings: Settings) -> SessionPolicy:
         frames=RatePolicy(settings.frame_rate_per_s, settings.frame_burst),
         messages=RatePolicy(settings.message_rate_per_s, settings.message_burst),
     )
+
+
+def _failures_rule(settings: Settings) -> FixedWindow:
+    return FixedWindow("auth", settings.auth_failures_max, settings.auth_failure_window_s * 1000)
+
+
+def _api_rules(settings: Settings) -> ApiRules:
+    return ApiRules(
+        user=Bucket("api", settings.api_rate_per_s, settings.api_burst),
+        key=Bucket("key", settings.api_key_rate_per_s, settings.api_key_burst),
+        user_mints=SlidingWindow("mints", settings.mints_per_min, 60_000),
+        key_mints=SlidingWindow("key-mints", settings.api_key_mints_per_min, 60_000),
+    )
+
+
+def _tell_nobody(notice: Notice) -> None:
+    """Announce to the other nodes of one that is alone."""
 
 
 def _welcome_facts(settings: Settings) -> WelcomeFacts:

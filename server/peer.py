@@ -14,6 +14,8 @@ from protocol.from_server import Error, ServerMessage
 from protocol.ids import RequestId, SessionId, UserId
 from server.core.log import Refused
 from server.core.session import Actions, Session
+from server.core.sessions import SessionInfo
+from server.core.tokens import Claims
 from server.hub import frame
 from server.outbox import Outbox
 from server.telemetry import Telemetry, event
@@ -90,7 +92,9 @@ class Peer:
         "_carrier",
         "_deadline",
         "_socket",
+        "address",
         "conversation",
+        "info",
         "is_live",
         "lookups",
         "outbox",
@@ -99,7 +103,9 @@ class Peer:
         "watch",
     )
 
-    def __init__(self, socket: Socket, conversation: Session, carrier: Carrier) -> None:
+    def __init__(self, socket: Socket, conversation: Session, carrier: Carrier, address: str = "") -> None:
+        """`address` is the client's, by which failed authentications are counted; "" when nobody knows it."""
+        self.address = address
         self._socket = socket
         self._carrier = carrier
         self.conversation = conversation
@@ -107,12 +113,19 @@ class Peer:
         self.user = UserId("")
         self.session = SessionId("")
         self.is_live = False
+        # What the list of sessions has of it, from its registration on.
+        self.info: SessionInfo | None = None
         # Its reads of the store, while there are any.
         self.lookups: LookupQueue | None = None
         # Which `presence.watch` of all the node's holds.
         self.watch = 0
         self._deadline: Deadline | None = None
         self.watch_deadline()
+
+    @property
+    def claims(self) -> Claims | None:
+        """What the token says that it is connected by; None before hello."""
+        return self.conversation.claims
 
     def received(self, payload: bytes) -> None:
         """Take one text message from the client."""

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from protocol.from_server import Presence
 from protocol.ids import MatchId, Micros, Seq, SessionId, UserId
+from server.core.limiting import Decision, Rule
 from server.core.log import (
     Append,
     Appended,
@@ -19,7 +20,9 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.notices import Notice
+from server.core.revocations import Revocation, RevocationPage
 from server.core.routes import Route
+from server.core.sessions import SessionInfo
 from server.core.tokens import Claims
 
 
@@ -164,6 +167,46 @@ class RouteLog(Protocol):
 
     def saw(self, match: MatchId, seq: Seq, changed: Sequence[UserId] = ()) -> None:
         """Learn of an entry that another node stored, and who came or went by it: no older page is shown from now on."""
+
+
+class Revocations(Protocol):
+    """The record of tokens that are refused before they expire; every store keeps it. Raises `StoreUnavailable` only."""
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """Keep it until its `until` at least, with the later moment and end of two that name the same."""
+
+    async def revocations(self, position: int) -> RevocationPage:
+        """Read what was kept after `position` (0: everything) and, it may be, some of what was kept before."""
+
+
+class Limiter(Protocol):
+    """Decides whether something may happen again. Bounded in what it keeps; always answers, by itself if it must."""
+
+    async def take(self, key: str, rule: Rule, cost: int = 1) -> Decision:
+        """Count a request of `cost` (1 to the rule's limit, else ValueError) for `key`; a refusal costs nothing.
+
+        Counts of rules with other names are apart. A key is any text.
+        """
+
+
+class Sessions(Protocol):
+    """Who is connected where: every node's sessions, each with a lifetime, so that a dead node's are forgotten.
+
+    `add` and `remove` return at once; others may see it a little later.
+    """
+
+    @property
+    def node(self) -> str:
+        """What this node's sessions are told to be on."""
+
+    def add(self, session: SessionInfo) -> None:
+        """The session is connected here, or is here and has another token now."""
+
+    def remove(self, user: UserId, session: SessionId) -> None:
+        """The session is connected here no more."""
+
+    async def of(self, user: UserId) -> Sequence[SessionInfo]:
+        """Read the user's sessions, on all nodes, oldest first; raise `StoreUnavailable`."""
 
 
 class Tickets(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import assert_never
 
-from msgspec import Struct, UnsetType
+from msgspec import Struct, UnsetType, structs
 
 from protocol.close_codes import CloseCode
 from protocol.codec import Malformed, encode_body
@@ -18,7 +18,9 @@ from protocol.from_server import Error, GoingAway, Ok, Sent
 from protocol.ids import RequestId, Seq, SessionId
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MembersSet, Refused
 from server.core.presence import PresenceBook
+from server.core.rate_limits import UserBuckets
 from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say
+from server.core.sessions import SessionInfo
 from server.core.tokens import Claims, TokenRefused
 from server.core.typing import TypingBook
 from server.delivery import Delivery
@@ -27,7 +29,7 @@ from server.identities import Identities
 from server.journal import Journal
 from server.lookups import Lookups
 from server.peer import Peer, Wheel, error_of
-from server.ports import Clock, Store
+from server.ports import Clock, Sessions, Store
 from server.reads import Reads
 from server.resume import Resumer
 from server.telemetry import Telemetry
@@ -49,6 +51,8 @@ class Parts(Struct, frozen=True):
     typing: TypingBook
     resumer: Resumer
     identities: Identities
+    sessions: Sessions
+    message_buckets: UserBuckets
     clock: Clock
     wheel: Wheel
     telemetry: Telemetry
@@ -85,7 +89,8 @@ class Router:
                 case Close():
                     peer.close(action.code, action.reason)
                 case Refresh():
-                    self._verify(action.request.token, peer.shield(partial(self._refreshed, peer, action.request)))
+                    # No address: whoever is connected has shown that the address is not only a guesser's.
+                    self._verify(action.request.token, "", peer.shield(partial(self._refreshed, peer, action.request)))
                 case _:
                     self._lookups.answer(peer, action)
 
@@ -96,9 +101,11 @@ class Router:
         peer.is_live = False
         parts = self._parts
         parts.hub.remove(peer)
+        parts.sessions.remove(peer.user, peer.session)
         parts.presence.unwatch(peer)
         parts.presence.leave(peer.user, self.wheel.now(), parts.clock.micros())
         if not parts.hub.connections(peer.user):
+            parts.message_buckets.leave(peer.user)
             for match in parts.typing.user_left(peer.user):
                 parts.delivery.typing(peer.user, match, parts.hub.members(match) or (), on=False)
 
@@ -133,17 +140,17 @@ class Router:
         done = peer.shield(partial(self._authenticated, peer, action.hello))
         if action.token is None:
             ticket = action.ticket or ""
-            self._parts.logins.submit(partial(identities.redeem, ticket), done)
+            self._parts.logins.submit(partial(identities.redeem, ticket, peer.address), done)
             return
-        self._verify(action.token, done)
+        self._verify(action.token, peer.address, done)
 
-    def _verify(self, token: str, done: Identified) -> None:
+    def _verify(self, token: str, address: str, done: Identified) -> None:
         identities = self._parts.identities
         try:
-            claims = identities.verify(token)
+            claims = identities.verify(token, address)
         except TokenRefused as refused:
             if identities.may_know_more(refused):
-                again: Verifying = partial(identities.verify_again, token, refused)
+                again: Verifying = partial(identities.verify_again, token, refused, address)
                 self._parts.logins.submit(again, done)
             else:
                 done(refused)
@@ -172,6 +179,9 @@ class Router:
         match outcome:
             case Claims():
                 actions = conversation.renew(request, outcome, self._expires_at(outcome))
+                if conversation.claims is outcome and peer.info is not None:
+                    peer.info = structs.replace(peer.info, claims=outcome)
+                    self._parts.sessions.add(peer.info)
             case TokenRefused():
                 self.telemetry.tokens_refused += 1
                 actions = conversation.refuse_renewal(request, outcome)
@@ -198,6 +208,9 @@ class Router:
         peer.session = SessionId(parts.clock.random_id())
         peer.is_live = True
         parts.hub.add(peer)
+        peer.info = _info(peer, action.hello, parts)
+        parts.sessions.add(peer.info)
+        peer.conversation.share_messages(parts.message_buckets.join(user, self.wheel.now()))
         change = parts.presence.arrive(user, parts.clock.micros())
         if replaced is not None:  # After the new one is there: its user was never away.
             replaced.close(CloseCode.REPLACED, "a newer connection of this session took over")
@@ -269,6 +282,12 @@ class Router:
             self.telemetry.typing_suppressed += 1
         if request_id is not None:
             peer.say(Ok(request_id))
+
+
+def _info(peer: Peer, hello: Hello, parts: Parts) -> SessionInfo:
+    claims = peer.claims
+    assert claims is not None  # Open comes after they were accepted
+    return SessionInfo(peer.user, peer.session, hello.device, parts.clock.micros(), parts.sessions.node, claims)
 
 
 def _optional(request_id: RequestId | UnsetType) -> RequestId | None:

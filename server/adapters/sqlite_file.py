@@ -12,12 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from server.adapters.sqlite_statements import SCHEMA, SQL
+from server.adapters.sqlite_statements import SCHEMAS, SQL
 from server.ports import StoreUnusable
 
 # "DUOL" in ASCII; `file` and every SQLite tool show it.
 APPLICATION_ID: Final = 0x44554F4C
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = len(SCHEMAS)
 # Larger files would take seconds to check; what is damaged there is noticed when it is read.
 CHECKED_AT_OPEN_BYTES: Final = 32 * 1024 * 1024
 WRITER_CACHE_KIB: Final = 32 * 1024
@@ -117,18 +117,22 @@ def _prepare(connection: sqlite3.Connection, path: Path, new_epoch: str) -> None
     # Taking the write lock also tells a file that can be read only.
     connection.execute("BEGIN IMMEDIATE")
     if is_new:
-        _make(connection, new_epoch)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    _bring_up_to_date(connection, version)
+    if is_new:
+        connection.execute("INSERT INTO store (epoch) VALUES (?)", (new_epoch,))
     connection.execute("COMMIT")
     _check(connection, path)
 
 
-def _make(connection: sqlite3.Connection, new_epoch: str) -> None:
-    # One by one: executescript would commit first.
-    for statement in SCHEMA.split(";\n"):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    connection.execute("INSERT INTO store (epoch) VALUES (?)", (new_epoch,))
+def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    """Make what later schemas have, in the transaction under way: wholly or not at all."""
+    for schema in SCHEMAS[version:]:
+        # One by one: executescript would commit first.
+        for statement in schema.split(";\n"):
+            connection.execute(statement)
+    if version < SCHEMA_VERSION:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

@@ -22,6 +22,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import Budget, bounded, cut_page, is_cursor, is_storable
+from server.core.revocations import Revocation, RevocationPage
 
 R = TypeVar("R")
 # last_at, match_id, match_no, last_seq, unread
@@ -178,6 +179,12 @@ class Reader:
         else:
             row = self._execute(SQL["span_of_member"], {"match": match, "user": viewer}).fetchone()
         return _Span(match, row) if row else None
+
+    def revocations(self, position: int) -> RevocationPage:
+        """Read what was kept after `position`."""
+        rows = self._execute(SQL["revocations"], (position,)).fetchall()
+        found = tuple(Revocation(user, token_id or None, before, until) for _, user, token_id, before, until in rows)
+        return RevocationPage(found, rows[-1][0] if rows else position)
 
     def _in_snapshot(self, read: Callable[[], R]) -> R:
         """Let every statement of `read` see the same commits."""

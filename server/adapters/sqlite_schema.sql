@@ -1,4 +1,4 @@
--- The embedded store, schema 1. Text ids live in `users` and `matches` only; inside, integers stand for them.
+-- The embedded store, schema 1; later ones are beside it. Text ids live in `users` and `matches` only; inside, integers stand for them.
 -- PRAGMA application_id and user_version are set by sqlite_file.py in the same transaction.
 
 CREATE TABLE store (

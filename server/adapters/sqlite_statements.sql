@@ -127,3 +127,16 @@ SELECT e.seq, e.created_at, e.n, e.kind, u.user_id, e.client_id, e.reply_to, e.b
 FROM entries e LEFT JOIN users u ON u.user_no = e.sender_no
 WHERE e.match_no = ? AND e.created_at >= ? AND e.created_at <= ?
 ORDER BY e.created_at LIMIT ?;
+
+-- name: drop_revocations
+DELETE FROM revocations WHERE until <= ?;
+
+-- name: add_revocation
+INSERT OR REPLACE INTO revocations (user_id, token_id, issued_before, until)
+SELECT :user_id, :token_id, max(:issued_before, coalesce(max(issued_before), :issued_before)),
+    max(:until, coalesce(max(until), :until))
+FROM revocations WHERE user_id = :user_id AND token_id = :token_id;
+
+-- name: revocations
+SELECT revocation_no, user_id, token_id, issued_before, until FROM revocations WHERE revocation_no > ?
+ORDER BY revocation_no;

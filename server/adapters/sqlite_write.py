@@ -30,6 +30,7 @@ from server.core.log import (
     Refused,
 )
 from server.core.pages import DEDUP_US, can_be_stored, is_storable
+from server.core.revocations import Revocation
 from server.ports import Clock
 
 MATCHES_KEPT: Final = 20_000
@@ -255,6 +256,25 @@ class Writer:
             return match.messages
         (count,) = self._execute(SQL["count_at"], (match.match_no, seq)).fetchone()
         return Ordinal(count)
+
+    # ---- revocations
+
+    def revoke(self, revocation: Revocation) -> None:
+        """Keep a revocation and drop those that hold no longer, in one transaction."""
+        self._in_transaction(lambda: self._revoke(revocation))
+
+    def _revoke(self, revocation: Revocation) -> None:
+        self._execute(SQL["drop_revocations"], (self._clock.micros(),))
+        # `is_storable` was asked by whoever let the user's name in.
+        self._execute(
+            SQL["add_revocation"],
+            {
+                "user_id": revocation.user,
+                "token_id": revocation.token_id or "",
+                "issued_before": revocation.issued_before,
+                "until": revocation.until,
+            },
+        )
 
     # ---- matches and users
 

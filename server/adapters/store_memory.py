@@ -28,6 +28,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import DEDUP_US, END, Budget, can_be_stored, cut_page, is_cursor, is_storable
+from server.core.revocations import Revocation, RevocationPage, joined
 from server.ports import Clock, StoreUnavailable
 
 
@@ -101,9 +102,9 @@ class _Match:
 
 
 class MemoryStore:
-    """The `Store` port in memory."""
+    """The `Store` and `Revocations` ports in memory."""
 
-    __slots__ = ("_clock", "_epoch", "_is_closed", "_matches", "_matches_of")
+    __slots__ = ("_clock", "_epoch", "_is_closed", "_matches", "_matches_of", "_revocations", "_revoked")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -112,6 +113,9 @@ class MemoryStore:
         self._matches: dict[MatchId, _Match] = {}
         # The matches that a user is in now.
         self._matches_of: dict[UserId, dict[MatchId, _Match]] = {}
+        # By what they name, in the order in which they were kept last; each with its place in it.
+        self._revocations: dict[tuple[UserId, str | None], tuple[int, Revocation]] = {}
+        self._revoked = 0
 
     @property
     def epoch(self) -> str:
@@ -262,6 +266,23 @@ class MemoryStore:
             if not synced.left:
                 receipts.extend(log.receipts())
         return SyncResult(matches, tuple(receipts))
+
+    # ---- revocations
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """Keep a revocation; those that hold no longer are dropped."""
+        self._check_open()
+        now, name = self._clock.micros(), (revocation.user, revocation.token_id)
+        _, known = self._revocations.pop(name, (0, None))
+        self._revocations = {key: kept for key, kept in self._revocations.items() if kept[1].until > now}
+        self._revoked += 1
+        self._revocations[name] = (self._revoked, joined(known, revocation))
+
+    async def revocations(self, position: int) -> RevocationPage:
+        """Read what was kept after `position`."""
+        self._check_open()
+        found = tuple(kept for place, kept in self._revocations.values() if place > position)
+        return RevocationPage(found, self._revoked)
 
     async def close(self) -> None:
         """Refuse later calls."""

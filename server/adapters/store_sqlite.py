@@ -27,13 +27,14 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import END
+from server.core.revocations import Revocation, RevocationPage
 from server.ports import Clock
 
 READERS: Final = 2
 
 
 class SqliteStore:
-    """The `Store` port on one file."""
+    """The `Store` and `Revocations` ports on one file."""
 
     __slots__ = ("_epoch", "_next_reader", "_readers", "_writer")
 
@@ -107,6 +108,14 @@ class SqliteStore:
     async def sync(self, user: UserId, cursors: Cursors, *, entries: int, budget_bytes: int) -> SyncResult:
         """Read what came after each cursor."""
         return await self._reader().run(lambda reader: reader.sync(user, cursors, entries, budget_bytes))
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """Keep a revocation, one commit."""
+        await self._writer.run(lambda writer: writer.revoke(revocation))
+
+    async def revocations(self, position: int) -> RevocationPage:
+        """Read what was kept after `position`."""
+        return await self._reader().run(lambda reader: reader.revocations(position))
 
     async def close(self) -> None:
         """Finish what is under way and let the file go; the readers first, so that the writer can write the log back."""

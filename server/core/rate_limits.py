@@ -7,8 +7,13 @@ that steps back gives nothing away. One float a bucket; buckets share their poli
 import math
 from typing import Final
 
+from protocol.ids import UserId
+
 # Times are floats of up to 2e9 s, exact to 0.24 µs: their rounding must not turn a full token into 0.999999.
 _ROUNDING_S: Final = 2e-6
+RECENT_MAX: Final = 10_000
+# Users without a connection whose bucket is remembered. Of more the one that was used longest ago is forgotten: it is full
+# again by then, or ten thousand users come and go within seconds.
 
 
 class RatePolicy:
@@ -56,3 +61,50 @@ class TokenBucket:
         if missing_s <= 0:
             return 0
         return math.ceil(missing_s * 1000)
+
+
+class UserBuckets:
+    """One bucket for each user, whatever connections and requests it is emptied through.
+
+    It is kept while the user is connected and a while after, so that coming back is no way to a full one.
+    """
+
+    __slots__ = ("_connected", "_policy", "_recent", "_recent_max")
+
+    def __init__(self, policy: RatePolicy, recent_max: int = RECENT_MAX) -> None:
+        self._policy = policy
+        self._recent_max = recent_max
+        self._connected: dict[UserId, TokenBucket] = {}
+        self._recent: dict[UserId, TokenBucket] = {}
+
+    def __len__(self) -> int:
+        return len(self._connected) + len(self._recent)
+
+    def join(self, user: UserId, now: float) -> TokenBucket:
+        """Return the user's bucket, and keep it until `leave`."""
+        bucket = self._connected.get(user)
+        if bucket is None:
+            bucket = self._connected[user] = self._recall(user, now)
+        return bucket
+
+    def leave(self, user: UserId) -> None:
+        """The user's last connection has gone."""
+        bucket = self._connected.pop(user, None)
+        if bucket is not None:
+            self._remember(user, bucket)
+
+    def bucket(self, user: UserId, now: float) -> TokenBucket:
+        """Return the user's bucket for one request."""
+        bucket = self._connected.get(user)
+        if bucket is None:
+            bucket = self._recall(user, now)
+            self._remember(user, bucket)
+        return bucket
+
+    def _recall(self, user: UserId, now: float) -> TokenBucket:
+        return self._recent.pop(user) if user in self._recent else TokenBucket(self._policy, now)
+
+    def _remember(self, user: UserId, bucket: TokenBucket) -> None:
+        self._recent[user] = bucket
+        if len(self._recent) > self._recent_max:
+            del self._recent[next(iter(self._recent))]

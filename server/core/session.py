@@ -103,6 +103,7 @@ class Session:
         "_state",
         "_upgrade_credentials",
         "_warned",
+        "claims",
         "deadline",
         "user",
     )
@@ -120,6 +121,8 @@ class Session:
         self._expires_at = 0.0
         self._warned = False
         self.user = UserId("")
+        # Of the token that holds now; None until there is one.
+        self.claims: Claims | None = None
         self.deadline = now + policy.auth_timeout_s
 
     @property
@@ -168,6 +171,7 @@ class Session:
             return ()
         self._state = _State.OPEN
         self.user = claims.user
+        self.claims = claims
         self._expire_at(expires_at)
         return (Open(hello),)
 
@@ -175,10 +179,12 @@ class Session:
         """The hello's credentials were refused: say why and end."""
         if self._state is not _State.AUTHENTICATING:
             return ()
-        expired = refused.code is ErrorCode.TOKEN_EXPIRED
-        code = CloseCode.TOKEN_EXPIRED if expired else CloseCode.TOKEN_INVALID
-        answer = Say(Error(code=refused.code, message=refused.message, id=hello.id))
-        return (answer, *self._end(code, "not authenticated"))
+        code = _CLOSE_CODES.get(refused.code, CloseCode.TOKEN_INVALID)
+        return (Say(_refused(refused, hello.id)), *self._end(code, "not authenticated"))
+
+    def share_messages(self, bucket: TokenBucket) -> None:
+        """Send from now on out of `bucket`, which all of the user's connections share."""
+        self._messages = bucket
 
     def renew(self, request: AuthRefresh, claims: Claims, expires_at: float) -> Actions:
         """The refresh's token is good: live on until it expires, if it is the same user's."""
@@ -187,6 +193,7 @@ class Session:
         if claims.user != self.user:
             error = Error(code=ErrorCode.TOKEN_INVALID, message="the token is another user's", id=request.id)
             return (Say(error),)
+        self.claims = claims
         self._expire_at(expires_at)
         return (Say(Ok(request.id)),)
 
@@ -194,7 +201,7 @@ class Session:
         """The refresh's token was refused; the old one still holds until it expires."""
         if self._state is not _State.OPEN:
             return ()
-        return (Say(Error(code=refused.code, message=refused.message, id=request.id)),)
+        return (Say(_refused(refused, request.id)),)
 
     def tick(self, now: float) -> Actions:
         """Do what is due; afterwards `deadline` says when to call again."""
@@ -248,6 +255,16 @@ class Session:
 def refusal(code: ErrorCode, request_id: RequestId | None, *, retry_after_ms: int | None = None) -> Error:
     """Return the catalogue's answer for `code`."""
     return Error(code=code, message=CATALOGUE[code].what_to_do, id=request_id, retry_after_ms=retry_after_ms)
+
+
+_CLOSE_CODES: Final = {
+    ErrorCode.TOKEN_EXPIRED: CloseCode.TOKEN_EXPIRED,
+    ErrorCode.RATE_LIMITED: CloseCode.TOO_MANY_FAILURES,
+}
+
+
+def _refused(refused: TokenRefused, request_id: RequestId) -> Error:
+    return Error(refused.code, refused.message, request_id, refused.retry_after_ms)
 
 
 def _rate_limited(request_id: RequestId, retry_after_ms: int) -> Error:

@@ -7,6 +7,7 @@ of the token. The compact form is parsed here (PyJWT's `decode` re-inspects the 
 """
 
 import binascii
+import math
 import re
 from typing import Annotated, Final, NoReturn
 
@@ -48,14 +49,25 @@ class TokenPolicy(Struct, frozen=True):
 class TokenRefused(Exception):
     """A token was not accepted: `code` for programs, `message` for people.
 
-    `unknown_key` says that newer keys of the issuer might accept it.
+    `unknown_key` says that newer keys of the issuer might accept it; `subject` whose token it is, where its signature was
+    right; `retry_after_ms` when trying again could help.
     """
 
-    def __init__(self, code: ErrorCode, message: str, *, unknown_key: bool = False) -> None:
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        unknown_key: bool = False,
+        subject: UserId | None = None,
+        retry_after_ms: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.unknown_key = unknown_key
+        self.subject = subject
+        self.retry_after_ms = retry_after_ms
 
 
 class _Header(Struct):
@@ -102,7 +114,12 @@ class TokenVerifier:
             _refuse("not three base64url parts")
         signing_input, header, claims, signature = parts.groups()
         self._check_signature(_decode_header(header), signing_input, _base64url_decode(signature))
-        return self._check_claims(_decode_claims(claims), now)
+        signed = _decode_claims(claims)
+        try:
+            return self._check_claims(signed, now)
+        except TokenRefused as refused:
+            refused.subject = signed.sub
+            raise
 
     def _check_signature(self, header: _Header, signing_input: bytes, signature: bytes) -> None:
         if header.alg not in self._policy.algorithms:
@@ -158,10 +175,11 @@ class TokenMinter:
         """Sign a token for `user` that lives `ttl_s` seconds, 1 to the policy's maximum (else ValueError)."""
         if not 1 <= ttl_s <= self._policy.max_ttl_s:
             raise ValueError(f"ttl_s must be 1 to {self._policy.max_ttl_s}")
-        issued_at = int(now)
+        # To the millisecond, so that of two tokens of one second the one after a revocation is told from the one before.
+        issued_at, expires_at = math.floor(now * 1000) / 1000, int(now) + ttl_s
         claims = _WireClaims(
             sub=user,
-            exp=issued_at + ttl_s,
+            exp=expires_at,
             iat=issued_at,
             aud=self._policy.audience[0] if self._policy.audience else None,
             iss=self._policy.issuer or None,
@@ -169,7 +187,7 @@ class TokenMinter:
         )
         signing_input = b".".join((_MINTED_HEADER, _base64url_encode(msgspec.json.encode(claims))))
         token = b".".join((signing_input, _base64url_encode(self._secret.sign(signing_input)))).decode()
-        return token, Claims(user, float(issued_at + ttl_s), float(issued_at), token_id)
+        return token, Claims(user, float(expires_at), issued_at, token_id)
 
 
 def _refuse(reason: str, *, unknown_key: bool = False) -> NoReturn:

@@ -6,17 +6,21 @@ parsed where the reason is a limit, and the client gets a moment to read them.
 """
 
 import asyncio
+import re
 from contextlib import suppress
 from functools import partial
 from typing import assert_never, cast
 
 from typing_extensions import override
 
+from server.core.addresses import counted_as
 from server.gateway.handshake import Accepted, PlainHttp, Refused, incomplete_problem, judge, refusal
 from server.gateway.http_protocol import HttpFactory
 from server.gateway.websocket import Connection, SocketHost
 from server.gateway.wheel import Slot
 
+_X_FORWARDED_FOR = re.compile(rb"\r\nx-forwarded-for:([^\r\n]*)", re.IGNORECASE)
+_FORWARDED = re.compile(rb"\r\nforwarded:([^\r\n]*)", re.IGNORECASE)
 LINGERING_MAX = 1_000
 # Refused clients that may still read why; from then on they are cut at once.
 
@@ -24,13 +28,15 @@ LINGERING_MAX = 1_000
 class Door(asyncio.Protocol):
     """The protocol object of a connection until it is known what it wants."""
 
-    __slots__ = ("_address", "_head", "_host", "_http", "_is_refused", "_limit_answer", "_timer", "_transport")
+    __slots__ = ("_address", "_head", "_host", "_http", "_is_refused", "_limit_answer", "_peer", "_timer", "_transport")
 
     def __init__(self, host: SocketHost, http: HttpFactory | None) -> None:
         """Let WebSockets in at `host`; hand the rest to `http`, or refuse it with 404."""
         self._host = host
         self._http = http
         self._head: bytes | bytearray = b""
+        self._peer = ""
+        # What the socket is counted as; "" while only its proxy is known.
         self._address = ""
         self._limit_answer: bytes | None = None
         self._is_refused = False
@@ -44,13 +50,15 @@ class Door(asyncio.Protocol):
         transport = cast("asyncio.Transport", transport)
         host, self._transport = self._host, transport
         peer = transport.get_extra_info("peername")
-        self._address = peer[0] if isinstance(peer, tuple) else ""
+        self._peer = peer[0] if isinstance(peer, tuple) else ""
         host.gauges.accepted_total += 1
+        # Whom a trusted proxy connects for is told in the head.
+        self._address = "" if host.proxies.trusts(self._peer) else counted_as(self._peer)
         is_within = host.enter(self._address)
         if host.gauges.connections >= host.limits.connections_max:
             self._limit_answer = refusal(503, "The server is full.", "Retry-After: 5")
         elif not is_within:
-            self._limit_answer = refusal(429, "Too many connections from this address.", "Retry-After: 30")
+            self._limit_answer = _too_many()
         host.gauges.pending_heads += 1
         self._timer = host.wheel.arm(host.wheel.now() + host.limits.head_timeout_s, self)
         if self._limit_answer is not None and host.gauges.lingering >= LINGERING_MAX:
@@ -103,7 +111,8 @@ class Door(asyncio.Protocol):
 
     def _decide(self, head: bytes, rest: bytes) -> None:
         problem = incomplete_problem(head, self._host.limits) if len(head) > 1024 or head[:5] != b"GET /" else None
-        verdict = problem or judge(head, self._address, self._host.limits)
+        client = self._client(head) if self._host.proxies else self._peer
+        verdict = problem or judge(head, client, self._host.limits)
         match verdict:
             case Refused():
                 self._refuse(verdict.response)
@@ -114,7 +123,21 @@ class Door(asyncio.Protocol):
             case _:
                 assert_never(verdict)
 
+    def _client(self, head: bytes) -> str:
+        """Find out for whom a trusted proxy has connected."""
+        heard = [
+            [value.decode("latin-1").strip() for value in line.findall(head)] for line in (_X_FORWARDED_FOR, _FORWARDED)
+        ]
+        return self._host.proxies.client(self._peer, *heard)
+
     def _upgrade(self, verdict: Accepted, rest: bytes) -> None:
+        if not self._address and verdict.upgrade.address != self._peer:
+            # Only now: of plain requests one connection of a proxy carries many clients'.
+            self._host.leave(self._address)
+            self._address = counted_as(verdict.upgrade.address)
+            if not self._host.enter(self._address):
+                self._refuse(_too_many())
+                return
         transport = self._pass_on()
         connection = Connection(transport, self._host, self._address)
         transport.set_protocol(connection)
@@ -165,6 +188,10 @@ class Door(asyncio.Protocol):
     def _leave_head(self) -> None:
         if not self._is_refused and self._transport is not None:
             self._host.gauges.pending_heads -= 1
+
+
+def _too_many() -> bytes:
+    return refusal(429, "Too many connections from this address.", "Retry-After: 30")
 
 
 def _http_lost(host: SocketHost, address: str) -> None:

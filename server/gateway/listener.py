@@ -9,6 +9,7 @@ import logging
 import socket
 from typing import Final
 
+from server.core.addresses import TrustedProxies
 from server.gateway.door import Door
 from server.gateway.http_protocol import HttpFactory
 from server.gateway.limits import SocketGauges, SocketLimits
@@ -43,10 +44,11 @@ class Listener:
         limits: SocketLimits | None = None,
         wheel: TimerWheel | None = None,
         flusher: Flusher | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         """Give upgrades to `accept` and plain requests to `http`; a `wheel` of one's own is started by its owner.
 
-        A `flusher` of one's own is made with `make_flusher` from the same limits.
+        A `flusher` of one's own is made with `make_flusher` from the same limits. `proxies` are believed.
         """
         self._loop = asyncio.get_running_loop()
         self.limits = limits or SocketLimits()
@@ -54,7 +56,7 @@ class Listener:
         # Not `or`: a wheel without deadlines is empty, and so false.
         self.wheel = TimerWheel(self._loop.time) if wheel is None else wheel
         self.flusher = make_flusher(self._loop, self.limits) if flusher is None else flusher
-        self._host = SocketHost(accept, self.limits, self.flusher, self.wheel)
+        self._host = SocketHost(accept, self.limits, self.flusher, self.wheel, proxies)
         self._http = http
         self._server: asyncio.Server | None = None
 

@@ -25,6 +25,7 @@ from websockets.speedups import apply_mask
 
 from protocol.close_codes import CloseCode
 from protocol.limits import REASON_MAX_BYTES
+from server.core.addresses import TrustedProxies
 from server.gateway.frames import BAD, HEADER_MAX_BYTES, PING, cut_reason, is_utf8, span
 from server.gateway.handshake import Upgrade
 from server.gateway.limits import SocketGauges, SocketLimits
@@ -77,7 +78,18 @@ _NOBODY: Final = _Nobody()
 class SocketHost:
     """What all connections of one listener share."""
 
-    __slots__ = ("_addresses", "_spare", "accept", "connections", "flusher", "gauges", "is_draining", "limits", "wheel")
+    __slots__ = (
+        "_addresses",
+        "_spare",
+        "accept",
+        "connections",
+        "flusher",
+        "gauges",
+        "is_draining",
+        "limits",
+        "proxies",
+        "wheel",
+    )
 
     def __init__(
         self,
@@ -85,8 +97,10 @@ class SocketHost:
         limits: SocketLimits,
         flusher: Flusher,
         wheel: TimerWheel,
+        proxies: TrustedProxies | None = None,
     ) -> None:
-        """Give every accepted upgrade to `accept`."""
+        """Give every accepted upgrade to `accept`; believe `proxies` whose connections they pass on."""
+        self.proxies = proxies or TrustedProxies()
         self.accept = accept
         self.limits = limits
         self.flusher = flusher
@@ -99,7 +113,10 @@ class SocketHost:
         self._spare: ServerProtocol | None = None
 
     def enter(self, address: str) -> bool:
-        """Count a socket of `address`; False when it is one too many (it is counted all the same: `leave` follows)."""
+        """Count a socket of `address`; False when it is one too many (it is counted all the same: `leave` follows).
+
+        "" stands for sockets whose client is not known, however many.
+        """
         count = self._addresses.get(address, 0) + 1
         self._addresses[address] = count
         return not 0 < self.limits.connections_per_address_max < count or not address
@@ -149,7 +166,7 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(self, transport: asyncio.Transport, host: SocketHost, address: str) -> None:
-        """Take over `transport`; the handshake is done and `address` is counted."""
+        """Take over `transport`; the handshake is done and the socket is counted under `address`."""
         self._transport = transport
         self._host = host
         self._address = address

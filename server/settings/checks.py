@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -36,6 +37,7 @@ def check(settings: Settings) -> list[str]:
         *_check_public_keys(settings),
         *_check_algorithms(settings),
         *_check_origins(settings),
+        *_check_proxies(settings),
         *_check_sizes(settings),
         *_check_development(settings),
     ]
@@ -119,6 +121,14 @@ def _check_origins(settings: Settings) -> Iterator[str]:
     for origin in settings.allowed_origins:
         if origin not in ("same-origin", "*") and not _ORIGIN.fullmatch(origin):
             yield f"ALLOWED_ORIGINS: {origin[:60]!r} is not like https://app.example, same-origin or *"
+
+
+def _check_proxies(settings: Settings) -> Iterator[str]:
+    for proxy in settings.trusted_proxies:
+        try:
+            ip_network(proxy, strict=False)
+        except ValueError:
+            yield f"TRUSTED_PROXIES: {proxy[:60]!r} is no address and no network like 10.0.0.0/8"
 
 
 def _check_sizes(settings: Settings) -> Iterator[str]:

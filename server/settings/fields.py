@@ -102,13 +102,37 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_members: Annotated[int, _count("Members of one match.", 2, 10_000)] = 50
     max_watched: Annotated[int, _count("Users whose presence one connection watches.", 1, 10_000)] = 200
     message_rate_per_s: Annotated[
-        float, _number("Messages a connection may send, sustained.", 0.01, 1_000_000, "per s")
+        float, _number("Messages a user may send through one node, sustained.", 0.01, 1_000_000, "per s")
     ] = 5
     message_burst: Annotated[int, _count("…and at once.", 1, 1_000_000)] = 20
     frame_rate_per_s: Annotated[
         float, _number("Frames of every kind a connection may send, sustained.", 1, 1_000_000, "per s")
     ] = 50
     frame_burst: Annotated[int, _count("…and at once.", 1, 1_000_000)] = 200
+
+    api_rate_per_s: Annotated[
+        float, _number("Requests of the HTTP API by one user, on all nodes, sustained.", 0.01, 1_000_000, "per s")
+    ] = 20
+    api_burst: Annotated[int, _count("…and at once.", 1, 1_000_000)] = 40
+    api_key_rate_per_s: Annotated[
+        float, _number("Requests with one API key, on all nodes, sustained.", 0.01, 1_000_000, "per s")
+    ] = 2000
+    api_key_burst: Annotated[int, _count("…and at once.", 1, 1_000_000)] = 10_000
+    mints_per_min: Annotated[int, _count("Tickets that one user may ask for in a minute.", 1, 1_000_000)] = 60
+    api_key_mints_per_min: Annotated[int, _count("Tokens and tickets with one API key in a minute.", 1, 1_000_000)] = (
+        100_000
+    )
+    auth_failures_max: Annotated[
+        int,
+        _count(
+            "Failed authentications of one address, or of one user with signed tokens, before it waits.", 1, 1_000_000
+        ),
+    ] = 5
+    auth_failure_window_s: Annotated[int, _seconds("The window of those, from the first on.", 1, 86_400)] = 900
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        _text("Addresses or networks of your reverse proxies, whose `X-Forwarded-For` (or `Forwarded`) is believed."),
+    ] = ()
 
     # How long to wait.
     head_timeout_s: Annotated[float, _seconds("For the whole head of a request.", 0.1, 300)] = 5

@@ -37,7 +37,7 @@ def private_server(
 ) -> Iterator[PrivateServer]:
     """Run `python -m server` until the block ends: in memory, or on the SQLite file `database`.
 
-    `settings` are environment variables by name. Give `port` again to restart a server where its clients look for it.
+    `settings` are environment variables by name; failed authentications are not limited unless they say so. Give `port` again to restart a server where its clients look for it.
     """
     port = free_port() if port is None else port
     environment = {
@@ -45,6 +45,8 @@ def private_server(
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "DATABASE_URL": "memory:" if database is None else f"sqlite:{database}",
+        # All tests have one address, and many of them fail to authenticate on purpose.
+        "AUTH_FAILURES_MAX": "1000000",
         **settings,
     }
     argv = [sys.executable, "-m", "server", *(["--dev"] if dev else [])]

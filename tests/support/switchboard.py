@@ -14,16 +14,20 @@ from msgspec import Struct
 from protocol.close_codes import CloseCode
 from protocol.from_server import Limits, Timers
 from protocol.ids import MatchId, SessionId, UserId
+from server.adapters.sessions_memory import MemorySessions
 from server.adapters.store_memory import MemoryStore
 from server.adapters.tickets_memory import MemoryTickets
 from server.core.keys import HS256, secret_key
+from server.core.limiting import FixedWindow
 from server.core.log import MembersSet, Refused
 from server.core.presence import PresenceBook
-from server.core.rate_limits import RatePolicy
+from server.core.rate_limits import RatePolicy, UserBuckets
+from server.core.revocations import RevocationBook
 from server.core.session import Session, SessionPolicy
-from server.core.tokens import TokenMinter, TokenPolicy, TokenVerifier
+from server.core.tokens import Claims, TokenMinter, TokenPolicy, TokenVerifier
 from server.core.typing import TypingBook
 from server.delivery import Delivery
+from server.failures import Failures
 from server.gateway.wheel import TimerWheel
 from server.hub import Hub, Recipient
 from server.identities import Identities, IssuerKeys
@@ -79,6 +83,7 @@ class Line:
         self.outbox = Outbox(self, flusher)
         self.user = UserId(user)
         self.session = SessionId(session)
+        self.claims: Claims | None = None
         self.closed: tuple[int, str] | None = None
         self._written = bytearray()
         self._unread_bytes = 0
@@ -159,6 +164,7 @@ class Switchboard:
         policy: SessionPolicy = POLICY,
         connections_max: int = 5,
         issuer: IssuerKeys | None = None,
+        failures_max: int = 1_000_000,
     ) -> None:
         self.clock = FakeClock()
         self.loop = MemoryLoop()
@@ -178,7 +184,17 @@ class Switchboard:
         self.secret = secret_key(SECRET)
         self.minter = TokenMinter(TOKENS, self.secret)
         self.verifier = TokenVerifier(TOKENS, (self.secret,))
-        self.identities = Identities(self.verifier, self.tickets, lambda: self.clock.micros() / 1e6, issuer)
+        self.sessions = MemorySessions("here")
+        self.revocations = RevocationBook()
+        self.failures = Failures(FixedWindow("auth", failures_max, 900_000), self.clock.micros)
+        self.identities = Identities(
+            self.verifier,
+            self.tickets,
+            lambda: self.clock.micros() / 1e6,
+            issuer,
+            revocations=self.revocations,
+            failures=self.failures,
+        )
         self.router = self._router(connections_max)
 
     def _router(self, connections_max: int) -> Router:
@@ -194,6 +210,8 @@ class Switchboard:
                 typing=self.typing,
                 resumer=Resumer(self.store, self.reads, self.hub, FACTS, self.telemetry),
                 identities=self.identities,
+                sessions=self.sessions,
+                message_buckets=UserBuckets(self.policy.messages),
                 clock=self.clock,
                 wheel=self.wheel,
                 telemetry=self.telemetry,
@@ -204,11 +222,11 @@ class Switchboard:
     def token(self, user: str, ttl_s: int = 3_600) -> str:
         return self.minter.mint(UserId(user), ttl_s, self.clock.micros() / 1e6, self.clock.random_id())[0]
 
-    def connect(self, *, token: str | None = None, ticket: str | None = None) -> Client:
+    def connect(self, *, token: str | None = None, ticket: str | None = None, address: str = "192.0.2.1") -> Client:
         """Open a connection, with the credentials of its upgrade."""
         line = Line(self.flusher)
         session = Session(self.policy, self.wheel.now(), token=token, ticket=ticket)
-        return Client(line, Peer(line, session, self.router), self)
+        return Client(line, Peer(line, session, self.router, address), self)
 
     async def enter(self, user: str, **hello: object) -> Client:
         """Open a connection and be welcomed; what came with the welcome has been heard."""

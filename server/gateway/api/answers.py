@@ -10,7 +10,16 @@ from starlette.responses import Response
 
 from protocol.codec import Malformed, check_id, decode_with
 from protocol.errors import CATALOGUE, ErrorCode
-from protocol.ids import MatchId, Micros, UserId, WireMatchId, WireMicros, WireUserId
+from protocol.ids import (
+    MatchId,
+    Micros,
+    SessionId,
+    UserId,
+    WireMatchId,
+    WireMicros,
+    WireSessionId,
+    WireUserId,
+)
 from protocol.limits import MATCHES_PAGE_MAX, PAGE_DEFAULT, PAGE_MAX
 from server.core.log import Refused
 from server.gateway.api.requests import ErrorAnswer, ErrorDetail
@@ -74,6 +83,11 @@ def match_in_path(request: Request) -> MatchId:
 def user_in_path(request: Request) -> UserId:
     """Read `{user}` of the path."""
     return _convert(_decoded(request.path_params["user"]), WireUserId, "user in the path")
+
+
+def session_in_path(request: Request) -> SessionId:
+    """Read `{session}` of the path."""
+    return _convert(_decoded(request.path_params["session"]), WireSessionId, "session in the path")
 
 
 def clean_id(path: str, text: str) -> None:

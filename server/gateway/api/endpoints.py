@@ -15,7 +15,7 @@ from protocol.errors import ErrorCode
 from protocol.ids import MatchId, Micros, UserId
 from protocol.limits import MEMBERS_MIN
 from server.core.log import NOT_FOUND, Append, Appended, MembersSet, Refused
-from server.core.rate_limits import RatePolicy
+from server.core.rate_limits import UserBuckets
 from server.core.tokens import Claims, TokenMinter
 from server.delivery import Delivery
 from server.gateway.api.answers import (
@@ -25,6 +25,7 @@ from server.gateway.api.answers import (
     clean_id,
     match_in_path,
     paging,
+    session_in_path,
     unrefused,
     user_in_path,
 )
@@ -38,15 +39,17 @@ from server.gateway.api.requests import (
     MessageAnswer,
     MessageRequest,
     MessagesAnswer,
+    SessionAnswer,
+    SessionsAnswer,
     TicketAnswer,
     TicketRequest,
     TokenAnswer,
     TokenRequest,
 )
-from server.gateway.api.user_rates import UserRates
 from server.identities import Identities
 from server.journal import Journal
-from server.ports import Store
+from server.ports import Clock, Sessions, Store
+from server.revoker import Revoker
 
 TICKET_TTL_S: Final = 30
 
@@ -69,7 +72,10 @@ class ApiParts(Struct, frozen=True):
     callers: Callers
     identities: Identities
     minter: TokenMinter | None
-    message_rate: RatePolicy
+    message_buckets: UserBuckets
+    sessions: Sessions
+    revoker: Revoker
+    clock: Clock
     members_max: int
     token_max_ttl_s: int
 
@@ -79,23 +85,23 @@ class Endpoints:
 
     def __init__(self, parts: ApiParts) -> None:
         self._parts = parts
-        self._rates = UserRates(parts.message_rate)
 
     # ---- tokens and tickets
 
     async def make_token(self, request: Request) -> Response:
-        await self._parts.callers.backend(request)
+        await self._parts.callers.backend(request, mints=True)
         asked = await body(request, _token_request)
         clean_id("$.user", asked.user)
         if self._parts.minter is None:
             raise Problem(ErrorCode.NOT_FOUND, "this node mints no tokens: your issuer does (TOKEN_SECRETS is not set)")
         if asked.ttl_s > self._parts.token_max_ttl_s:
             raise Problem(ErrorCode.BAD_REQUEST, f"at most {self._parts.token_max_ttl_s} - at `$.ttl_s`")
-        token, claims = self._parts.minter.mint(asked.user, asked.ttl_s, self._parts.identities.wall_s())
+        now, token_id = self._parts.identities.wall_s(), self._parts.clock.random_id()
+        token, claims = self._parts.minter.mint(asked.user, asked.ttl_s, now, token_id)
         return answer(TokenAnswer(token, asked.user, Micros(round(claims.expires_at * 1_000_000))), 201)
 
     async def make_ticket(self, request: Request) -> Response:
-        claims = await self._parts.callers.anyone(request)
+        claims = await self._parts.callers.anyone(request, mints=True)
         asked = await body(request, _ticket_request)
         if claims is None:
             claims = self._claims_for(asked.user)
@@ -108,7 +114,8 @@ class Endpoints:
         if user is None:
             raise Problem(ErrorCode.BAD_REQUEST, "name the user - at `$.user`")
         clean_id("$.user", user)
-        return Claims(user, self._parts.identities.wall_s() + self._parts.token_max_ttl_s)
+        now = self._parts.identities.wall_s()
+        return Claims(user, now + self._parts.token_max_ttl_s, now, self._parts.clock.random_id())
 
     # ---- matches
 
@@ -173,12 +180,19 @@ class Endpoints:
         asked = await body(request, _message_request)
         append = self._append(match, self._sender(asked, claims), asked)
         if claims is not None:
-            self._rates.take(claims.user, self._parts.identities.wall_s())
+            self._count_message(claims.user)
         parts = self._parts
         stored = unrefused(await _outcome(partial(parts.journal.append, append), parts.delivery.message_stored))
         message = stored.message
         placed = MessageAnswer(message.match, message.seq, message.created_at, stored.duplicate)
         return answer(placed, 200 if stored.duplicate else 201)
+
+    def _count_message(self, user: UserId) -> None:
+        """Take it out of the bucket that the user's connections share."""
+        now = self._parts.clock.now()
+        bucket = self._parts.message_buckets.bucket(user, now)
+        if not bucket.take(now):
+            raise Problem(ErrorCode.RATE_LIMITED, retry_after_ms=max(1, bucket.retry_after_ms(now)))
 
     def _sender(self, asked: MessageRequest, claims: Claims | None) -> UserId:
         if claims is not None and asked.sender not in (None, claims.user):
@@ -196,6 +210,28 @@ class Endpoints:
             return Append(match, sender, asked.client_id, encode_body(asked.body), asked.reply_to)
         except Malformed as problem:
             raise Problem(problem.code, problem.message) from None
+
+    # ---- sessions
+
+    async def list_sessions(self, request: Request) -> Response:
+        user = user_in_path(request)
+        await self._parts.callers.user_or_backend(request, user)
+        found = await self._parts.sessions.of(user)
+        told = (SessionAnswer(each.session, each.device, each.connected_at, each.node) for each in found)
+        return answer(SessionsAnswer(tuple(told)))
+
+    async def end_sessions(self, request: Request) -> Response:
+        user = user_in_path(request)
+        await self._parts.callers.user_or_backend(request, user)
+        await self._parts.revoker.sign_out(user)
+        return Response(status_code=204)
+
+    async def end_session(self, request: Request) -> Response:
+        user = user_in_path(request)
+        await self._parts.callers.user_or_backend(request, user)
+        if not await self._parts.revoker.end_session(user, session_in_path(request)):
+            raise Problem(ErrorCode.NOT_FOUND, "the user has no such session")
+        return Response(status_code=204)
 
     # ---- events
 

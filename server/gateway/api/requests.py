@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from protocol.errors import ErrorCode
 from protocol.from_client import Body, JsonObject
 from protocol.from_server import Entry, MatchSummary
-from protocol.ids import MatchId, Micros, Seq, UserId, WireClientId, WireSeq, WireUserId
+from protocol.ids import MatchId, Micros, Seq, SessionId, UserId, WireClientId, WireSeq, WireUserId
 from protocol.limits import EVENT_NAME_MAX_CHARS
 
 TTL_DEFAULT_S = 3600
@@ -87,6 +87,21 @@ class MessagesAnswer(Struct, frozen=True):
 
     messages: tuple[Entry, ...]
     complete: bool
+
+
+class SessionAnswer(Struct, frozen=True):
+    """A connected session: what its hello called the device, since when it is connected, on which node."""
+
+    session: SessionId
+    device: str | None
+    connected_at: Micros
+    node: str
+
+
+class SessionsAnswer(Struct, frozen=True):
+    """The user's connected sessions on all nodes, oldest first."""
+
+    sessions: tuple[SessionAnswer, ...]
 
 
 class EventRequest(Struct, frozen=True):

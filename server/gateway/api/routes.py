@@ -18,6 +18,7 @@ from protocol.from_client import JsonObject
 from protocol.schema import protocol_document
 from server.gateway.api.answers import JSON, Problem, answer, error
 from server.gateway.api.endpoints import Endpoints
+from server.gateway.api.limits import tell_limits
 from server.gateway.api.openapi import Operation, encoded, openapi_document
 from server.gateway.api.requests import (
     EventAnswer,
@@ -28,6 +29,7 @@ from server.gateway.api.requests import (
     MessageAnswer,
     MessageRequest,
     MessagesAnswer,
+    SessionsAnswer,
     TicketAnswer,
     TicketRequest,
     TokenAnswer,
@@ -41,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Response]]
 MATCH: Final = "/v1/matches/{match}"
+SESSIONS: Final = "/v1/users/{user}/sessions"
 MESSAGES: Final = "/v1/matches/{match}/messages"
 _STATUS_CODES: Final[Mapping[int, ErrorCode]] = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
 
@@ -85,6 +88,12 @@ OPERATIONS: Final = (
               {200: MessageAnswer, 201: MessageAnswer}),
     Operation("GET", "/v1/users/{user}/matches", "list_matches", "Read a page of a user's matches.", "API key, the user",
               None, {200: MatchesAnswer}, ("before", "limit")),
+    Operation("GET", SESSIONS, "list_sessions", "List a user's connected sessions.", "API key, the user", None,
+              {200: SessionsAnswer}),
+    Operation("DELETE", SESSIONS, "end_sessions", "End all sessions of a user and refuse the tokens issued until now.",
+              "API key, the user", None, {204: None}),
+    Operation("DELETE", f"{SESSIONS}/{{session}}", "end_session", "End one session and refuse its token.",
+              "API key, the user", None, {204: None}),
     Operation("POST", "/v1/users/{user}/events", "post_event", "Push an unstored event to a user's devices.", "API key",
               EventRequest, {202: EventAnswer}),
 )  # fmt: skip
@@ -129,6 +138,9 @@ def _by_method(handlers: Mapping[str, Handler]) -> Handler:
 
 def _route(path: str, handler: Handler, *methods: str) -> Route:
     async def guarded(request: Request) -> Response:
+        return tell_limits(request, await answered(request))
+
+    async def answered(request: Request) -> Response:
         try:
             return await handler(request)
         except Problem as problem:
