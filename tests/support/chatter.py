@@ -21,7 +21,11 @@ class Chatter:
     ) -> None:
         """Connect and shake hands, with an upgrade request of one's own if it takes that."""
         self.client = RawClient(("127.0.0.1", port), timeout_s=timeout_s, receive_buffer_bytes=receive_buffer_bytes)
-        self.client.upgrade(request)
+        try:
+            self.client.upgrade(request)
+        except BaseException:
+            self.client.socket.close()
+            raise
         self.pushes: list[Message] = []
 
     @classmethod
