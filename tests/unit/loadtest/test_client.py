@@ -1,6 +1,7 @@
 """The client against a scripted server: answers find their request, pushes are kept, ends have a code."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -9,9 +10,9 @@ from loadtest.connection import HandshakeRefused, open_connection
 from loadtest.frames import TEXT
 from protocol.close_codes import CloseCode
 from protocol.errors import ErrorCode
-from protocol.from_client import AuthRefresh, MessageSend, Ping, Typing
-from protocol.from_server import Error, Gap, Ok, TypingSeen
-from protocol.ids import MatchId, UserId
+from protocol.from_client import AuthRefresh, History, Matches, MessageSend, Ping, PresenceWatch, Receipt, Sync, Typing
+from protocol.from_server import Error, Gap, HistoryPage, MatchesPage, Ok, ServerMessage, Synced, TypingSeen, Watching
+from protocol.ids import MatchId, Micros, Seq, UserId
 from tests.unit.loadtest.scripted import Talk, scripted
 
 M = MatchId("m")
@@ -144,6 +145,36 @@ async def test_a_paused_reader_reads_later() -> None:
         await client.next(Gap)
         client.write_raw(b"\xff\xff\xff\xff\xff\xff")
         assert await client.closed() == CloseCode.PROTOCOL_ERROR
+
+
+async def test_every_request_has_its_answer() -> None:
+    """As the protocol pairs them."""
+    answers: dict[type, Callable[[int], ServerMessage]] = {
+        History: lambda number: HistoryPage(number, M, (), True),
+        Sync: lambda number: Synced(number, {}, ()),
+        Matches: lambda number: MatchesPage(number, (), True),
+        Receipt: Ok,
+        PresenceWatch: lambda number: Watching(number, ()),
+    }
+
+    async def script(talk: Talk) -> None:
+        for _ in range(7):
+            request = await talk.hear()
+            number = getattr(request, "id", None)
+            assert isinstance(number, int)
+            await talk.say(answers[type(request)](number))
+        await talk.connection.wait_closed()
+
+    async with scripted(script) as url:
+        client = await Client.connect(url)
+        assert (await client.history("m", before=5, limit=1)).complete
+        assert (await client.history("m", after=5)).messages == ()
+        assert (await client.sync({M: (Seq(1), Micros(1))})).matches == {}
+        assert (await client.matches(before=5)).complete
+        assert (await client.matches()).matches == ()
+        assert (await client.receipt("m", delivered=2, read=1)).id == 6
+        assert (await client.watch("bob")).presence == ()
+        await client.close()
 
 
 async def test_a_token_is_refreshed() -> None:
