@@ -12,6 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.bus_nodes import buses as buses
+from tests.support.postgres_stores import clustered as clustered
+from tests.support.private_pgbouncer import pgbouncer as pgbouncer
+from tests.support.private_postgres import postgres as postgres
+from tests.support.private_redis import redis_server as redis_server
 from tests.support.private_server import PrivateServer, private_server
 
 # A shared machine stalls now and then: neither an example nor its making is ever timed.

@@ -236,7 +236,7 @@ class RedisBus:
             self._begin_anew()
         if self._link is None:
             self._link = await self._open_link()
-            self._lease.renew_at = self._clock.now()
+            self._lease.connected(self._clock.now())
         if self._channel is None:
             channel = f"{self._settings.prefix}node:{self.node}".encode()
             self._lease.opening()
@@ -308,8 +308,12 @@ class RedisBus:
         replies = await self._link.call([call.command for call in calls])
         for call, reply in zip(calls, replies, strict=True):
             call.done(reply)
-        if self._is_catching_up and lease.is_held and self._sessions.is_settled and self._watches.is_settled:
+        if self._is_catching_up and lease.is_confirmed and not lease.flaw and self._is_settled:
             self._is_whole()
+
+    @property
+    def _is_settled(self) -> bool:
+        return self._sessions.is_settled and self._watches.is_settled
 
     async def _wait(self, delay_s: float) -> None:
         self._wake.clear()
@@ -323,7 +327,7 @@ class RedisBus:
         calls: list[_Call] = []
         if now >= self._lease.renew_at:
             calls.append(self._renewal(now))
-        if not self._lease.is_held:  # Everything else needs a lease.
+        if not self._lease.is_confirmed:  # Everything else needs a lease.
             return calls
         if self._sessions.is_waiting:
             calls.append(self._registration())

@@ -25,6 +25,8 @@ class Lease:
         self.flaw = ""
         # What the node's data in Redis belong to: the process, and the data set. Known once there is a lease.
         self._identity: tuple[str, bytes] | None = None
+        # Whether this connection leads to what granted it; nothing else may be asked there before.
+        self.is_confirmed = False
         # Durable calls heard; None until the first message of a channel tells.
         self._counter: int | None = None
         now = clock.now()
@@ -34,7 +36,7 @@ class Lease:
 
     @property
     def is_held(self) -> bool:
-        """Whether Redis has granted it."""
+        """Whether Redis has granted it under the present name."""
         return self._identity is not None
 
     @property
@@ -62,7 +64,11 @@ class Lease:
 
     def begin_anew(self) -> None:
         """Take another name, under which Redis knows nothing."""
-        self.node, self.flaw, self._identity = self._name(), "", None
+        self.node, self.flaw, self._identity, self.is_confirmed = self._name(), "", None, False
+
+    def connected(self, now: float) -> None:
+        """There is another connection: whether it leads to the same Redis is to be asked at once."""
+        self.is_confirmed, self.renew_at = False, now
 
     def opening(self) -> None:
         """Another reader begins: the first message that it hears tells where the counter is."""
@@ -91,6 +97,7 @@ class Lease:
         elif asked_at - self._renewed_at > 2 * self._renew_s:
             self._renewing_since = asked_at
         self._renewed_at = asked_at
+        self.is_confirmed = not self.flaw
 
     def count(self, counter: int, *, is_new: bool) -> str:
         """Take the counter of a message (a new one is one higher); return what is missing, in words, or nothing."""

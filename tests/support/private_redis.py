@@ -5,10 +5,11 @@ It can be frozen, killed, restarted from what it had saved or from nothing, and 
 
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+import pytest
 import redis
 
 from tests.support.private_server import inherited
@@ -110,33 +111,36 @@ class SentinelTrio:
     """A master, a replica and three Sentinels that agree on the master's name `SERVICE`."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.master = stack.enter_context(private_redis(folder))
-        self.replica = stack.enter_context(
-            private_redis(folder, "--replicaof", f"127.0.0.1 {self.master.port}", "--repl-diskless-sync-delay", "0")
-        )
+        self.master = stack.enter_context(private_redis(folder, "--repl-diskless-sync-delay", "0"))
+        self.replica = stack.enter_context(private_redis(folder, "--replicaof", f"127.0.0.1 {self.master.port}"))
         self.ports = [free_port() for _ in range(3)]
+        # Written down, so that they need not find each other first.
+        self._known = "".join(
+            f"sentinel known-sentinel {SERVICE} 127.0.0.1 {port} {port:040x}\n" for port in self.ports
+        )
+        self._known += f"sentinel known-replica {SERVICE} 127.0.0.1 {self.replica.port}\n"
         for port in self.ports:
-            stack.enter_context(_sentinel(folder, port, self.master.port))
+            stack.enter_context(self._sentinel(folder, port))
+        self.master.say("WAIT", 1, 5000)
 
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
         return f"redis+sentinel://{hosts}/{SERVICE}"
 
-
-@contextmanager
-def _sentinel(folder: Path, port: int, master_port: int) -> Iterator[Program]:
-    file = folder / f"sentinel-{port}.conf"
-    file.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
-        f"sentinel monitor {SERVICE} 127.0.0.1 {master_port} 2\n"
-        f"sentinel down-after-milliseconds {SERVICE} 500\n"
-        f"sentinel failover-timeout {SERVICE} 3000\n",
-        encoding="utf-8",
-    )
-    argv = (find_program("redis-server"), str(file), "--sentinel")
-    with running(argv, ready=SENTINEL_READY, environment=inherited()) as program:
-        yield program
+    def _sentinel(self, folder: Path, port: int) -> AbstractContextManager[Program]:
+        known = "".join(line for line in self._known.splitlines(keepends=True) if f" {port:040x}" not in line)
+        file = folder / f"sentinel-{port}.conf"
+        file.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+            f"sentinel myid {port:040x}\n"
+            f"sentinel monitor {SERVICE} 127.0.0.1 {self.master.port} 2\n"
+            f"sentinel down-after-milliseconds {SERVICE} 500\n"
+            f"sentinel failover-timeout {SERVICE} 3000\n{known}",
+            encoding="utf-8",
+        )
+        argv = (find_program("redis-server"), str(file), "--sentinel")
+        return running(argv, ready=SENTINEL_READY, environment=inherited())
 
 
 @contextmanager
@@ -144,3 +148,10 @@ def sentinel_trio(folder: Path) -> Iterator[SentinelTrio]:
     """Run one until the block ends."""
     with ExitStack() as stack:
         yield SentinelTrio(folder, stack)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRedis]:
+    """Share one Redis between tests that do it no harm; each takes a prefix of its own."""
+    with private_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
