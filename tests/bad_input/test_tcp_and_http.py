@@ -144,3 +144,24 @@ def test_a23_pipelined_requests_of_every_kind_are_answered_in_order(target: Targ
         client.send((good + lost) * 100 + b"BREW / HTTP/1.1\r\n\r\n" + good)
         assert [client.response().status for _ in range(201)] == [200, 404] * 100 + [400]
         client.at_end()
+
+
+def test_a_refused_body_waits_for_the_answers_before_it(server: Attacked) -> None:
+    """All in one piece: a good request, one that is too large, and one that is not heard any more."""
+    good = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+    large = (
+        b"POST /v1/tokens HTTP/1.1\r\n" + AUTHORIZED + b"Transfer-Encoding: chunked\r\n\r\n20000\r\n" + b" " * 0x20000
+    )
+    with RawClient(server.address) as client:
+        client.send(good * 3 + large + good)
+        assert [client.response().status for _ in range(4)] == [200, 200, 200, 413]
+        assert client.at_end() == b""
+
+
+def test_a_body_that_grows_too_large_after_its_answer_gets_no_second_one(server: Attacked) -> None:
+    """The method was refused at once; then the connection just ends."""
+    with RawClient(server.address) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+        assert client.response().status == 405
+        client.send(b"20000\r\n" + b" " * 0x20000)
+        assert client.at_end() == b""
