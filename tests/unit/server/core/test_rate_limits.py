@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.rate_limits import RatePolicy, TokenBucket
+from protocol.ids import UserId
+from server.core.rate_limits import RatePolicy, TokenBucket, UserBuckets
 
 MESSAGES = RatePolicy(rate_per_s=5, burst=20)
 
@@ -76,3 +77,48 @@ def test_after_the_time_told_it_passes_and_one_tick_before_it_does_not(
         assert wait_ms <= 1 or not bucket.take(now + (wait_ms - 1.1) / 1000)
         now += wait_ms / 1000
         assert bucket.take(now)
+
+
+# ------------------------------------------------------------------------------------------- one bucket for each user
+
+
+def emptied(bucket: TokenBucket, now: float) -> int:
+    """Take until it is refused; return how many there were."""
+    count = 0
+    while bucket.take(now):
+        count += 1
+    return count
+
+
+def test_all_connections_and_requests_of_a_user_share_a_bucket() -> None:
+    buckets = UserBuckets(RatePolicy(1, 5))
+    alice, bob = UserId("alice"), UserId("bob")
+    assert buckets.bucket(alice, 0.0).take(0.0, 2)
+    first = buckets.join(alice, 0.0)
+    assert first is buckets.join(alice, 0.0)
+    assert first is buckets.bucket(alice, 0.0)
+    assert emptied(first, 0.0) == 3
+    assert emptied(buckets.join(bob, 0.0), 0.0) == 5
+
+
+def test_coming_back_is_no_way_to_a_full_bucket() -> None:
+    buckets = UserBuckets(RatePolicy(1, 5))
+    alice = UserId("alice")
+    assert emptied(buckets.join(alice, 0.0), 0.0) == 5
+    buckets.leave(alice)
+    buckets.leave(alice)
+    assert emptied(buckets.bucket(alice, 1.0), 1.0) == 1
+    assert emptied(buckets.join(alice, 3.0), 3.0) == 2
+    assert len(buckets) == 1
+
+
+def test_who_has_gone_is_remembered_up_to_a_bound() -> None:
+    buckets = UserBuckets(RatePolicy(1, 5), recent_max=10)
+    for number in range(20):
+        buckets.join(UserId(f"u{number}"), 0.0)
+    assert len(buckets) == 20
+    for number in range(20):
+        buckets.leave(UserId(f"u{number}"))
+    assert len(buckets) == 10
+    buckets.bucket(UserId("another"), 0.0)
+    assert len(buckets) == 10

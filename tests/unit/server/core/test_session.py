@@ -25,7 +25,7 @@ from protocol.from_client import (
 )
 from protocol.from_server import Error, Ok, TokenExpiring
 from protocol.ids import ClientId, MatchId, Micros, RequestId, Seq, UserId
-from server.core.rate_limits import RatePolicy
+from server.core.rate_limits import RatePolicy, TokenBucket
 from server.core.session import (
     ERRORS_IN_A_ROW_MAX,
     Action,
@@ -426,3 +426,38 @@ def test_a_refusal_is_what_the_catalogue_says() -> None:
     assert error == Error(
         code=ErrorCode.RATE_LIMITED, message=CATALOGUE[ErrorCode.RATE_LIMITED].what_to_do, id=5, retry_after_ms=100
     )
+
+
+def test_the_claims_are_those_of_the_token_that_holds_now() -> None:
+    session = Session(POLICY, START_S)
+    assert session.claims is None
+    first, second = Claims(UserId("alice"), 1.0, 0.5, "t1"), Claims(UserId("alice"), 2.0, 1.5, "t2")
+    session.receive(HELLO, START_S)
+    session.accept(HELLO, first, START_S + 60)
+    assert session.claims is first
+    session.renew(REFRESH, Claims(UserId("bob"), 3.0), START_S + 90)
+    assert session.claims is first
+    session.renew(REFRESH, second, START_S + 90)
+    assert session.claims is second
+
+
+def test_who_failed_too_often_is_told_when_to_come_back() -> None:
+    """With a close code that says to come back at all."""
+    session = Session(POLICY, START_S)
+    session.receive(HELLO, START_S)
+    waits = TokenRefused(ErrorCode.RATE_LIMITED, "wait", retry_after_ms=1_500)
+    error = Error(ErrorCode.RATE_LIMITED, "wait", 1, 1_500)
+    assert session.refuse(HELLO, waits) == (Say(error), Close(CloseCode.TOO_MANY_FAILURES, "not authenticated"))
+
+
+def test_a_shared_bucket_is_emptied_by_all() -> None:
+    bucket = TokenBucket(POLICY.messages, START_S)
+    sessions = []
+    for _ in range(2):
+        session = Session(POLICY, START_S)
+        session.receive(HELLO, START_S)
+        session.accept(HELLO, Claims(UserId("alice"), 1.0), START_S + 60)
+        session.share_messages(bucket)
+        sessions.append(session)
+    outcomes = [session.receive(post(number), START_S) for number in range(2) for session in sessions]
+    assert [isinstance(actions[0], MessageSend) for actions in outcomes] == [True, True, True, False]
