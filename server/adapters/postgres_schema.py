@@ -82,6 +82,7 @@ async def prepare(address: Address, timeouts: Timeouts, *, new_epoch: str, is_sa
         async with connection.transaction():
             is_pooled = await _check(connection, address, is_safe=is_safe)
             epoch = await _bring_up_to_date(connection, address, new_epoch=new_epoch, applies=applies)
+        await connection.close(timeout=timeouts.connect_s)
         return Found(is_pooled if address.is_pooled is None else address.is_pooled, epoch)
     except ERRORS as error:
         raise _refusal(address, _explain(error)) from None
