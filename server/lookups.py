@@ -5,23 +5,23 @@ so that a client that asks for many pages in one go cannot overflow its own outb
 Refuses: more than LOOKUPS_MAX questions that wait (`rate_limited`).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import count
 from typing import Final, TypeVar, assert_never
 
 from protocol.errors import ErrorCode
 from protocol.from_client import History, Matches, PresenceWatch, Sync
-from protocol.from_server import HistoryPage, MatchesPage, Synced, Watching
+from protocol.from_server import HistoryPage, MatchesPage, Presence, Synced, Watching
 from protocol.ids import RequestId, UserId
 from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX
 from server.core.log import EntryPage, Refused, SummaryPage, SyncResult
-from server.core.presence import PresenceBook
 from server.core.session import refusal
 from server.core.summaries import SUMMARIES_MAX_BYTES, cut_summaries
+from server.core.watches import Watches
 from server.hub import Recipient
 from server.peer import LookupQueue, Peer, error_of
-from server.ports import Store
+from server.ports import Bus, Store
 from server.reads import Reads
 from server.telemetry import Telemetry
 
@@ -37,15 +37,18 @@ Result = TypeVar("Result")
 class Lookups:
     """Reads the store for peers."""
 
-    __slots__ = ("_presence", "_reads", "_store", "_telemetry", "_watches")
+    __slots__ = ("_asked", "_bus", "_reads", "_store", "_telemetry", "_watches")
 
-    def __init__(self, store: Store, reads: Reads, presence: PresenceBook[Recipient], telemetry: Telemetry) -> None:
+    def __init__(
+        self, store: Store, reads: Reads, bus: Bus, watches: Watches[Recipient], telemetry: Telemetry
+    ) -> None:
         self._store = store
         self._reads = reads
-        self._presence = presence
+        self._bus = bus
+        self._watches = watches
         self._telemetry = telemetry
         # Numbers every `presence.watch`: of one connection's the last that was asked holds.
-        self._watches = count(1)
+        self._asked = count(1)
 
     def answer(self, peer: Peer, question: Question) -> None:
         """Have the store asked and the peer told."""
@@ -125,27 +128,28 @@ class Lookups:
     # ---- presence
 
     def _watch(self, peer: Peer, asked: PresenceWatch) -> None:
-        number = next(self._watches)
+        def answer(presence: Sequence[Presence]) -> None:
+            peer.say(Watching(asked.id, tuple(presence)))
 
-        def answer(partners: frozenset[UserId]) -> None:
-            watched = [user for user in asked.users if user in partners]
-            if number > peer.watch:  # The store may answer a later one first.
-                peer.watch = number
-                self._presence.watch(peer, watched)
-            peer.say(Watching(asked.id, self._presence.states(watched)))
-
-        self.read(peer, asked.id, partial(self._store.partners, peer.user, asked.users), answer)
+        self.read(peer, asked.id, partial(self._watch_partners, peer, asked.users, next(self._asked)), answer)
 
     def watch_again(self, peer: Peer) -> None:
         """Keep of those whom `peer` watches only partners: somebody has left a match."""
-        watched = self._presence.watched(peer)
-        if not watched:
-            return
-        number = next(self._watches)
+        watched = self._watches.watched(peer)
+        if watched:
+            self.read(peer, None, partial(self._watch_partners, peer, watched, next(self._asked)), _silently)
 
-        def keep(partners: frozenset[UserId]) -> None:
-            if number > peer.watch:
-                peer.watch = number
-                self._presence.watch(peer, [user for user in watched if user in partners])
+    async def _watch_partners(self, peer: Peer, users: Sequence[UserId], number: int) -> Sequence[Presence]:
+        """Have `peer` watch those of `users` who are its partners, and return how they are."""
+        partners = await self._store.partners(peer.user, users)
+        watched = tuple(dict.fromkeys(user for user in users if user in partners))
+        # The store may answer a later one first, or when the peer has gone.
+        if number > peer.watch and peer.is_live:
+            peer.watch = number
+            # Watched first, read then: a change between the two is told as news.
+            self._bus.unwatch(self._watches.watch(peer, watched))
+        return await self._bus.watch(watched) if watched else ()
 
-        self.read(peer, None, partial(self._store.partners, peer.user, watched), keep)
+
+def _silently(_: object) -> None:
+    """Tell nobody."""
