@@ -42,7 +42,7 @@ class RelayParts(Struct, frozen=True):
     delivery: Delivery
     store: Store
     routes: RouteLog | None
-    node: Callable[[], str]
+    node: str
     apply: Callable[[Notice], None]
     members_changed: Callable[[Iterable[UserId]], None]
     telemetry: Telemetry
@@ -142,7 +142,7 @@ class Relay:
             self._parts.hub.push(users, framed)
             self._parts.bus.route(users, framed)
 
-        for route in await routes.claim_unrouted(self._parts.node(), UNROUTED_AFTER_S, CLAIMED_MAX):
+        for route in await routes.claim_unrouted(self._parts.node, UNROUTED_AFTER_S, CLAIMED_MAX):
             await self._tell(route, everywhere)
             self._parts.bus.batch_ended(route.route_id)
 
@@ -180,7 +180,7 @@ class Relay:
 
 def _with_viewers(entries: Sequence[Entry], members: Sequence[UserId]) -> list[tuple[Entry, Sequence[UserId]]]:
     """Return, newest first, each entry with those who may see it: who was a member then, and who left by it."""
-    seen = []
+    seen: list[tuple[Entry, Sequence[UserId]]] = []
     now = dict.fromkeys(members)
     for entry in reversed(entries):
         if not isinstance(entry, MembersChanged):
@@ -191,5 +191,3 @@ def _with_viewers(entries: Sequence[Entry], members: Sequence[UserId]) -> list[t
         for user in entry.joined:
             now.pop(user, None)
     return seen
-
-

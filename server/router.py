@@ -57,6 +57,7 @@ class Parts(Struct, frozen=True):
     clock: Clock
     wheel: Wheel
     telemetry: Telemetry
+    watched_max: int
     connections_per_user_max: int
 
 
@@ -67,7 +68,7 @@ class Router:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._lookups = Lookups(parts.store, parts.reads, parts.bus, parts.watches, parts.telemetry)
+        self._lookups = Lookups(parts)
         self.wheel = parts.wheel
         self.telemetry = parts.telemetry
 
