@@ -1,7 +1,7 @@
 """Where a PostgreSQL is: the URL that an operator wrote, without ever showing the password in it."""
 
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from typing_extensions import override
@@ -33,27 +33,33 @@ class Address(Struct, frozen=True):
 
 def read_address(url: str) -> Address:
     """Read a URL; raise `StoreUnusable`, which tells nothing of it, when that cannot be done."""
+    place, _, query = url.partition("?")
+    shown = _show(place)
+    # An @ further on is the end of a password with a slash or question mark in it.
+    if shown is None or "@" in query or not all("=" in pair for pair in query.split("&") if query):
+        raise StoreUnusable(_UNREADABLE)
+    ours = [pair for pair in query.split("&") if pair.startswith(f"{POOL_MODE}=")]
+    others = "&".join(pair for pair in query.split("&") if pair not in ours)
+    return Address(f"{place}?{others}" if others else place, shown, _is_pooled(ours))
+
+
+def _show(place: str) -> str | None:
+    """Give the address without user and password; None when that cannot be done for certain."""
     try:
-        parts = urlsplit(url)
-        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        shown = _shown(parts.hostname, parts.port, parts.path)
+        parts = urlsplit(place)
+        host, port = parts.hostname, parts.port
     except ValueError:
-        # Several hosts in one URL are the driver's to read; they have no password in the part after the last @.
-        return _read_many(url)
-    # An @ further on is the end of a password with a slash in it.
-    if parts.scheme not in SCHEMES or "@" in parts.path + parts.query + parts.fragment:
-        raise StoreUnusable(_UNREADABLE)
-    modes = [value for name, value in pairs if name == POOL_MODE]
-    query = urlencode([pair for pair in pairs if pair[0] != POOL_MODE])
-    return Address(urlunsplit(parts._replace(query=query)), shown, _is_pooled(modes))
+        return _show_many(place)
+    if parts.scheme not in SCHEMES or "@" in parts.path + parts.fragment:
+        return None
+    return _shown(host, port, parts.path)
 
 
-def _read_many(url: str) -> Address:
-    scheme, _, rest = url.partition("://")
+def _show_many(place: str) -> str | None:
+    """Several hosts in one address are the driver's to read; after the last @ there is no password."""
+    scheme, _, rest = place.partition("://")
     hosts = rest.rpartition("@")[2].partition("/")[0]
-    if scheme not in SCHEMES or "," not in hosts:
-        raise StoreUnusable(_UNREADABLE)
-    return Address(url, f"postgresql://{hosts}", None)
+    return f"postgresql://{hosts}" if scheme in SCHEMES and "," in hosts else None
 
 
 def _shown(host: str | None, port: int | None, path: str) -> str:
@@ -65,9 +71,9 @@ def _is_pooled(modes: list[str]) -> bool | None:
     match modes:
         case []:
             return None
-        case ["transaction"]:
+        case ["pool_mode=transaction"]:
             return True
-        case ["session"]:
+        case ["pool_mode=session"]:
             return False
         case _:
             raise StoreUnusable(f"{POOL_MODE} in the address of the store is transaction or session")

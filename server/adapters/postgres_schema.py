@@ -23,13 +23,18 @@ _FACTS: Final = """
     SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS is_standby, current_setting('fsync') AS fsync,
         current_setting('synchronous_commit') AS synchronous_commit, current_setting('server_encoding') AS encoding,
         current_setting('server_version_num')::integer AS version, current_setting('transaction_read_only') AS read_only,
-        to_regclass('duologue.migrations') IS NOT NULL AS is_made
+        EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'duologue') AS is_made
+"""
+# Not to_regclass: within a transaction that asks before and after waiting for a lock, it repeats its first answer.
+_IS_MADE: Final = """
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'duologue' AND tablename = 'migrations')
 """
 _RIGHTS: Final = """
     SELECT bool_and(has_table_privilege(name, rights)) FROM (VALUES
         ('duologue.store', 'SELECT'), ('duologue.blocks', 'SELECT'), ('duologue.matches', 'SELECT, INSERT, UPDATE'),
         ('duologue.members', 'SELECT, INSERT, UPDATE'), ('duologue.entries', 'SELECT, INSERT'),
-        ('duologue.routes', 'SELECT, INSERT, UPDATE, DELETE')
+        ('duologue.routes', 'SELECT, INSERT, UPDATE, DELETE'),
+        ('duologue.revocations', 'SELECT, INSERT, UPDATE, DELETE')
     ) AS needed (name, rights_needed), LATERAL unnest(string_to_array(rights_needed, ', ')) AS rights
 """
 _MIGRATIONS: Final = """
@@ -90,14 +95,14 @@ async def check_replica(address: Address, timeouts: Timeouts) -> bool:
     try:
         async with connection.transaction():
             facts = await connection.fetchrow(_FACTS)
+        assert facts is not None
+        if not facts["is_made"]:
+            raise _refusal(address, "it has no tables of Duologue; is it a replica of the store?")
+        return _is_pooled(connection, facts) if address.is_pooled is None else address.is_pooled
     except ERRORS as error:
         raise _refusal(address, _explain(error)) from None
     finally:
         connection.terminate()
-    assert facts is not None
-    if not facts["is_made"]:
-        raise _refusal(address, "it has no tables of Duologue; is it a replica of the store?")
-    return bool(facts["pid"] != connection.get_server_pid()) if address.is_pooled is None else address.is_pooled
 
 
 async def _connect(address: Address, timeouts: Timeouts) -> Connection:
@@ -121,6 +126,11 @@ async def _check(connection: Connection, address: Address, *, is_safe: bool) -> 
     for setting in ("fsync", "synchronous_commit"):
         if is_safe and facts[setting] == "off":
             raise _refusal(address, f"{setting} is off, so that a crash would lose messages that were acknowledged")
+    return _is_pooled(connection, facts)
+
+
+def _is_pooled(connection: Connection, facts: asyncpg.Record) -> bool:
+    """Tell whether somebody between us and the server made up the process id that came with the connection."""
     return bool(facts["pid"] != connection.get_server_pid())
 
 
@@ -140,7 +150,7 @@ async def _bring_up_to_date(connection: Connection, address: Address, *, new_epo
 
 
 async def _applied(connection: Connection) -> dict[int, str]:
-    if not await connection.fetchval("SELECT to_regclass('duologue.migrations') IS NOT NULL"):
+    if not await connection.fetchval(_IS_MADE):
         return {}
     return {row[0]: row[1] for row in await connection.fetch("SELECT number, checksum FROM duologue.migrations")}
 

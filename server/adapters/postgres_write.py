@@ -144,7 +144,7 @@ class Writer:
             )
         except _RowRefused as error:
             raise StoreUnavailable("a receipt could not be stored") from error
-        members = _members([mark.match for mark in batch], row)
+        members = _members(row)
         return [
             None
             if delivered is None
@@ -197,7 +197,7 @@ def _columns(batch: Sequence[Append]) -> tuple[Sequence[object], ...]:
 
 
 def _outcomes(batch: Sequence[Append], row: asyncpg.Record) -> list[Outcome]:
-    members = _members([append.match for append in batch], row)
+    members = _members(row)
     outcomes: list[Outcome] = []
     for append, code, seq, at, n in zip(batch, row["codes"], row["seqs"], row["times"], row["counts"], strict=True):
         if code > _DUPLICATE:
@@ -212,17 +212,15 @@ def _message(append: Append, seq: Seq, at: Micros, n: Ordinal) -> Message:
     return Message(append.match, seq, at, n, append.sender, append.client_id, append.body, append.reply_to)
 
 
-def _members(matches: Sequence[MatchId], row: asyncpg.Record) -> dict[MatchId, tuple[UserId, ...]]:
-    """Gather the members of each match, which come as pairs of a place in the batch, from 1, and a user."""
-    if row["places"] is None:
-        return {}
-    found: dict[int, list[UserId]] = {}
-    for place, user in zip(row["places"], row["users"], strict=True):
-        if place in found:
-            found[place].append(user)
+def _members(row: asyncpg.Record) -> dict[MatchId, tuple[UserId, ...]]:
+    """Gather the members of each match, which come as pairs of a match and a user, in any order."""
+    found: dict[MatchId, list[UserId]] = {}
+    for match, user in zip(row["matches"] or (), row["users"] or (), strict=True):
+        if match in found:
+            found[match].append(user)
         else:
-            found[place] = [user]
-    return {matches[place - 1]: tuple(sorted(users)) for place, users in found.items()}
+            found[match] = [user]
+    return {match: tuple(sorted(users)) for match, users in found.items()}
 
 
 def _members_set(match: MatchId, entry: MembersChanged, row: asyncpg.Record) -> MembersSet:

@@ -15,6 +15,7 @@ from server.adapters.postgres_address import read_address
 from server.adapters.postgres_connections import Connections, Connector, Greeting, Timeouts
 from server.adapters.postgres_known import Known
 from server.adapters.postgres_read import Reader
+from server.adapters.postgres_revocations import RevocationTable
 from server.adapters.postgres_routes import Outbox
 from server.adapters.postgres_schema import MONTHS_AHEAD, check_replica, prepare
 from server.adapters.postgres_write import Timeline, Writer
@@ -32,6 +33,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import END
+from server.core.revocations import Revocation, RevocationPage
 from server.core.routes import Route
 from server.ports import Clock
 
@@ -55,7 +57,7 @@ class _Parts(Struct, frozen=True):
 class PostgresStore:
     """The `Store` port on PostgreSQL, and the outbox that a bus needs."""
 
-    __slots__ = ("_epoch", "_known", "_outbox", "_pools", "_reader", "_timeline", "_writer")
+    __slots__ = ("_epoch", "_known", "_outbox", "_pools", "_reader", "_revocations", "_timeline", "_writer")
 
     def __init__(self, parts: _Parts, epoch: str, now: Callable[[], Micros] | None) -> None:
         self._epoch = epoch
@@ -64,6 +66,7 @@ class PostgresStore:
         self._timeline = parts.timeline
         self._writer = Writer(parts.writers, parts.timeline, now)
         self._outbox = Outbox(parts.writers, now)
+        self._revocations = RevocationTable(parts.writers, parts.readers, now)
         self._reader = Reader(parts.readers, parts.followers, self._known)
 
     @classmethod
@@ -186,6 +189,16 @@ class PostgresStore:
     async def sync(self, user: UserId, cursors: Cursors, *, entries: int, budget_bytes: int) -> SyncResult:
         """Read what came after each cursor."""
         return await self._reader.sync(user, cursors, entries, budget_bytes)
+
+    # ---- revocations
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """Keep a revocation, one commit."""
+        await self._revocations.revoke(revocation)
+
+    async def revocations(self, position: int) -> RevocationPage:
+        """Read what was kept after `position`; never from a replica, which may be behind."""
+        return await self._revocations.after(position)
 
     # ---- what the bus needs
 

@@ -9,7 +9,6 @@ from server.ports import Store
 from tests.support.clock import FakeClock
 from tests.support.postgres_stores import empty, open_postgres
 from tests.support.private_postgres import PrivatePostgres
-from tests.support.private_postgres import postgres as postgres
 from tests.support.stores import STORES, World, open_store
 
 

@@ -59,15 +59,25 @@ async def test_messages_are_limited_to_a_burst_of_20(people: People) -> None:
     assert (await numbers(people.api))["rate_limited"] >= len(refused)
 
 
-async def test_the_limit_is_a_connections_own(people: People) -> None:
-    """Another's, and the same user's on another device, is untouched; and so is everything but sending."""
+async def test_the_limit_is_a_users(people: People) -> None:
+    """No other device, no new connection and no HTTP helps; another's is untouched, and so is everything but sending."""
     alice, bob, match = await people.pair()
     laptop = await people.come(name_of(alice))
     with suppress(Refused):
-        await asyncio.gather(*(alice.send(match, "x", fresh("c")) for _ in range(21)))
+        await asyncio.gather(*(alice.send(match, "x", fresh("c")) for _ in range(60)))
+    await alice.close()
+    again = await people.come(name_of(alice))
+    for client in (laptop, again):
+        outcomes = await asyncio.gather(
+            *(client.send(match, "x", fresh("c")) for _ in range(5)), return_exceptions=True
+        )
+        assert sum(not isinstance(outcome, Refused) for outcome in outcomes) <= 3
+    user = people.as_user(await people.api.token(name_of(alice)))
+    body = msgspec.json.encode({"client_id": "c1", "body": {"text": "x"}})
+    posts = [(await user.exchange("POST", f"/v1/matches/{match}/messages", body)).status for _ in range(5)]
+    assert 429 in posts
     await bob.send(match, "mine", "c1")
-    await laptop.send(match, "mine too", "c1")
-    assert texts_of((await alice.history(match, limit=2)).messages) == ["mine too", "mine"]
+    assert texts_of((await laptop.history(match, limit=1)).messages) == ["mine"]
 
 
 async def test_a_user_is_limited_over_http_too(people: People) -> None:

@@ -1,3 +1,9 @@
+-- Not to_regclass: asked before and after waiting for a lock, it repeats its first answer.
+CREATE FUNCTION has_table(p_name text) RETURNS boolean LANGUAGE sql VOLATILE
+RETURN EXISTS (
+    SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'duologue' AND tablename = p_name
+);
+
 -- Makes the leaves of `entries` for the month of p_at (null: now) and `p_months` after it, where they are missing, and returns the
 -- time up to which there are leaves without a hole, counted from that month.
 --
@@ -13,10 +19,10 @@ BEGIN
     FOR v_month IN 0..p_months LOOP
         v_from := v_first + make_interval(months => v_month);
         v_name := 'entries_' || to_char(v_from, 'YYYYMM');
-        CONTINUE WHEN to_regclass(v_name) IS NOT NULL;
+        CONTINUE WHEN has_table(v_name);
         -- Two nodes may come at once; the second one finds it made.
         PERFORM pg_advisory_xact_lock(hashtextextended('duologue.partitions', 0));
-        CONTINUE WHEN to_regclass(v_name) IS NOT NULL;
+        CONTINUE WHEN has_table(v_name);
         EXECUTE format('CREATE TABLE %I (LIKE entries INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', v_name);
         EXECUTE format('ALTER TABLE %I ADD PRIMARY KEY (match_no, created_at)', v_name);
         EXECUTE format(

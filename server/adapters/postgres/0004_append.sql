@@ -6,7 +6,7 @@
 --
 -- codes: 0 stored, 1 duplicate, 2 client_id conflict, 3 not a member, 4 no such reply, 5 blocked. seqs, times and counts
 -- are those of the message that is in the log, for codes 0 and 1. The present members of each match come once, as pairs
--- of the place of that match's first row and a user.
+-- of a match and a user.
 
 -- Finds the message that has this key already; leaves that lie before the window are not looked at.
 CREATE FUNCTION find_sent(p_match_no bigint, p_sender integer, p_client_id text, p_after bigint, p_until bigint)
@@ -42,12 +42,8 @@ DECLARE
     v_leaf_to bigint := micros_of(month_of(p_now) + interval '1 month');
     v_rows bigint := cardinality(p_matches);
 BEGIN
-    WITH input AS MATERIALIZED (
-        SELECT * FROM unnest(p_matches, p_senders, p_client_ids, p_reply_tos, p_bodies)
-        WITH ORDINALITY AS i (match_id, user_id, client_id, reply_to, body, place)
-    ), known AS MATERIALIZED (
-        SELECT i.place, i.client_id, i.reply_to, i.body, x.match_no, x.last_seq, x.messages, m.slot,
-            greatest(p_now, x.last_at + 1) AS first_at,
+    WITH known AS MATERIALIZED (
+        SELECT i.*, x.match_no, x.last_seq, x.messages, m.slot, greatest(p_now, x.last_at + 1) AS first_at,
             m.slot IS NULL OR x.has_blocks
             OR x.last_at + v_rows >= v_leaf_to OR p_now + v_rows >= v_leaf_to
             OR (i.reply_to IS NOT NULL AND (i.reply_to < m.from_seq
@@ -57,36 +53,33 @@ BEGIN
                 WHERE e.match_no = x.match_no AND e.sender = m.slot AND e.client_id = i.client_id AND e.kind = 1
                 AND e.created_at >= p_now - p_window AND e.created_at < v_leaf_from
             ) AS is_odd
-        FROM input i
-        JOIN matches x ON x.match_id = i.match_id
+        FROM unnest(p_matches, p_senders, p_client_ids, p_reply_tos, p_bodies)
+            WITH ORDINALITY AS i (match_id, user_id, client_id, reply_to, body, place)
+        LEFT JOIN matches x ON x.match_id = i.match_id
         LEFT JOIN members m ON m.match_no = x.match_no AND m.user_id = i.user_id AND m.until_seq IS NULL
     ), fresh AS MATERIALIZED (
-        SELECT k.*, row_number() OVER (PARTITION BY k.match_no ORDER BY k.place) AS nth
-        FROM known k
-        WHERE k.match_no NOT IN (SELECT o.match_no FROM known o WHERE o.is_odd)
+        SELECT k.*, row_number() OVER same_match AS nth, NOT bool_or(k.is_odd) OVER (PARTITION BY k.match_no) AS is_plain
+        FROM known k WINDOW same_match AS (PARTITION BY k.match_no ORDER BY k.place)
     ), added AS (
         INSERT INTO entries (match_no, created_at, seq, n, reply_to, kind, sender, client_id, body)
         SELECT match_no, first_at + nth - 1, last_seq + nth, messages + nth, reply_to, 1, slot, client_id, body
-        FROM fresh
+        FROM fresh WHERE is_plain
     ), moved AS (
         UPDATE matches x SET last_seq = x.last_seq + f.nth, last_at = f.first_at + f.nth - 1, messages = x.messages + f.nth
-        FROM (SELECT match_no, first_at, max(nth) AS nth FROM fresh GROUP BY match_no, first_at) f
+        FROM (SELECT match_no, first_at, max(nth) AS nth FROM fresh WHERE is_plain GROUP BY match_no, first_at) f
         WHERE x.match_no = f.match_no
     ), sent AS (
-        UPDATE members m SET delivered = f.last_seq + f.nth, read = f.last_seq + f.nth, read_n = f.messages + f.nth
+        UPDATE members m SET delivered = f.seq, read = f.seq, read_n = f.n
         FROM (
-            SELECT match_no, slot, user_id, last_seq, messages, max(nth) AS nth
-            FROM fresh JOIN input USING (place)
-            GROUP BY match_no, slot, user_id, last_seq, messages
+            SELECT match_no, user_id, max(last_seq + nth) AS seq, max(messages + nth) AS n
+            FROM fresh WHERE is_plain GROUP BY match_no, user_id
         ) f
         WHERE m.match_no = f.match_no AND m.user_id = f.user_id
     )
-    SELECT
-        array_agg(CASE WHEN f.nth IS NOT NULL THEN 0 END::smallint), array_agg(f.last_seq + f.nth),
+    SELECT array_agg(CASE WHEN f.is_plain THEN 0::smallint END), array_agg(f.last_seq + f.nth),
         array_agg(f.first_at + f.nth - 1), array_agg(f.messages + f.nth)
     INTO codes, seqs, times, counts
-    FROM (SELECT i.place, f.nth, f.last_seq, f.first_at, f.messages
-        FROM input i LEFT JOIN fresh f ON f.place = i.place ORDER BY i.place) f;
+    FROM (SELECT * FROM fresh ORDER BY place) f;
 END $$;
 
 -- One row by itself, whatever it is.
@@ -142,20 +135,21 @@ CREATE FUNCTION append(
     p_node text, p_now bigint, p_window bigint,
     p_matches text[], p_senders text[], p_client_ids text[], p_reply_tos bigint[], p_bodies bytea[],
     OUT codes smallint[], OUT seqs bigint[], OUT times bigint[], OUT counts bigint[],
-    OUT places integer[], OUT users text[], OUT route_id bigint, OUT timeline text
+    OUT matches text[], OUT users text[], OUT route_id bigint, OUT timeline text
 ) LANGUAGE plpgsql VOLATILE SET search_path = duologue, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
 SET jit = off AS $$
 DECLARE
     v_numbers bigint[];
+    v_names text[];
     v_now bigint;
     v_row record;
     v_one record;
     v_route record;
 BEGIN
     -- All locks first, in one order everywhere: batches cannot wait for each other in a circle.
-    SELECT array_agg(l.match_no) INTO v_numbers FROM (
-        SELECT x.match_no FROM matches x WHERE x.match_id = ANY (p_matches) ORDER BY x.match_no FOR NO KEY UPDATE
+    SELECT array_agg(l.match_no), array_agg(l.match_id) INTO v_numbers, v_names FROM (
+        SELECT x.match_no, x.match_id FROM matches x WHERE x.match_id = ANY (p_matches) ORDER BY x.match_no FOR NO KEY UPDATE
     ) l;
     -- Once, after the locks: a time taken for each row, or before the locks, would not grow with seq.
     v_now := coalesce(p_now, now_us());
@@ -164,9 +158,6 @@ BEGIN
         FROM append_plainly(v_now, p_window, p_matches, p_senders, p_client_ids, p_reply_tos, p_bodies) p;
     EXCEPTION WHEN unique_violation THEN
         codes := array_fill(NULL::smallint, ARRAY[cardinality(p_matches)]);
-        seqs := array_fill(NULL::bigint, ARRAY[cardinality(p_matches)]);
-        times := seqs;
-        counts := seqs;
     END;
     IF array_position(codes, NULL) IS NOT NULL THEN
         FOR v_row IN
@@ -182,14 +173,9 @@ BEGIN
             counts[v_row.place] := v_one.n;
         END LOOP;
     END IF;
-    SELECT array_agg(f.place), array_agg(m.user_id) INTO places, users
-    FROM (
-        SELECT x.match_no, min(i.place)::integer AS place
-        FROM unnest(v_numbers) l
-        JOIN matches x ON x.match_no = l
-        JOIN unnest(p_matches) WITH ORDINALITY AS i (match_id, place) ON i.match_id = x.match_id
-        GROUP BY x.match_no
-    ) f JOIN members m ON m.match_no = f.match_no AND m.until_seq IS NULL;
+    SELECT array_agg(l.match_id), array_agg(m.user_id) INTO matches, users
+    FROM unnest(v_numbers, v_names) AS l (match_no, match_id)
+    JOIN members m ON m.match_no = l.match_no AND m.until_seq IS NULL;
     IF p_node IS NOT NULL THEN
         SELECT array_agg(r.match_id) AS matches, array_agg(r.first_at) AS first_ats, array_agg(r.last_at) AS last_ats
         INTO v_route

@@ -60,7 +60,7 @@ END $$;
 -- delivered and reads are null where nothing moved. Members come as from `append`, of those matches where something did.
 CREATE FUNCTION mark(
     p_matches text[], p_users text[], p_delivered bigint[], p_reads bigint[],
-    OUT delivered bigint[], OUT reads bigint[], OUT places integer[], OUT users text[]
+    OUT delivered bigint[], OUT reads bigint[], OUT matches text[], OUT users text[]
 ) LANGUAGE plpgsql VOLATILE SET search_path = duologue, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
 SET jit = off AS $$
@@ -69,34 +69,32 @@ BEGIN
     -- The locks of `append`, in its order: two that move cursors cannot wait for each other in a circle.
     PERFORM 1 FROM matches x WHERE x.match_id = ANY (p_matches) ORDER BY x.match_no FOR NO KEY UPDATE;
     WITH wanted AS MATERIALIZED (
-        SELECT i.place, x.match_no, x.last_seq, x.last_at, x.messages, m.user_id, m.delivered, m.read, m.read_n,
+        SELECT i.place, i.match_id, x.match_no, x.last_seq, x.last_at, x.messages, m.user_id, m.delivered, m.read, m.read_n,
             greatest(m.read, least(i.read, x.last_seq)) AS new_read,
             greatest(m.delivered, m.read, least(greatest(i.delivered, i.read), x.last_seq)) AS new_delivered
-        FROM unnest(p_matches, p_users, p_delivered, p_reads) WITH ORDINALITY AS i (match_id, user_id, delivered, read, place)
-        JOIN matches x ON x.match_id = i.match_id
-        JOIN members m ON m.match_no = x.match_no AND m.user_id = i.user_id AND m.until_seq IS NULL
+        FROM unnest(p_matches, p_users, p_delivered, p_reads)
+            WITH ORDINALITY AS i (match_id, user_id, delivered, read, place)
+        LEFT JOIN matches x ON x.match_id = i.match_id
+        LEFT JOIN members m ON m.match_no = x.match_no AND m.user_id = i.user_id AND m.until_seq IS NULL
     ), moving AS MATERIALIZED (
-        SELECT w.place, w.match_no, w.user_id, w.new_delivered, w.new_read,
-            CASE
-                WHEN w.new_read = w.read THEN w.read_n
-                WHEN w.new_read = w.last_seq THEN w.messages
-                ELSE (SELECT f.n FROM find_entry(w.match_no, w.new_read, w.last_seq, w.last_at) f)
-            END AS new_n
-        FROM wanted w WHERE w.new_delivered > w.delivered OR w.new_read > w.read
+        SELECT w.*, coalesce(w.new_delivered > w.delivered OR w.new_read > w.read, false) AS moves FROM wanted w
     ), moved AS (
-        UPDATE members m SET delivered = w.new_delivered, read = w.new_read, read_n = w.new_n
-        FROM moving w WHERE m.match_no = w.match_no AND m.user_id = w.user_id
+        UPDATE members m SET delivered = w.new_delivered, read = w.new_read, read_n = CASE
+            WHEN w.new_read = w.read THEN w.read_n
+            WHEN w.new_read = w.last_seq THEN w.messages
+            ELSE (SELECT f.n FROM find_entry(w.match_no, w.new_read, w.last_seq, w.last_at) f)
+        END
+        FROM moving w WHERE w.moves AND m.match_no = w.match_no AND m.user_id = w.user_id
     ), told AS (
-        SELECT array_agg(f.place) AS places, array_agg(m.user_id) AS users
-        FROM (SELECT match_no, min(place)::integer AS place FROM moving GROUP BY match_no) f
+        SELECT array_agg(f.match_id) AS matches, array_agg(m.user_id) AS users
+        FROM (SELECT DISTINCT match_no, match_id FROM moving WHERE moves) f
         JOIN members m ON m.match_no = f.match_no AND m.until_seq IS NULL
+    ), answers AS (
+        SELECT array_agg(CASE WHEN a.moves THEN a.new_delivered END) AS delivered,
+            array_agg(CASE WHEN a.moves THEN a.new_read END) AS reads
+        FROM (SELECT * FROM moving ORDER BY place) a
     )
-    SELECT array_agg(r.new_delivered), array_agg(r.new_read), t.places, t.users INTO delivered, reads, places, users
-    FROM (
-        SELECT w.new_delivered, w.new_read
-        FROM generate_series(1, cardinality(p_matches)) i LEFT JOIN moving w ON w.place = i ORDER BY i
-    ) r CROSS JOIN told t
-    GROUP BY t.places, t.users;
+    SELECT a.delivered, a.reads, t.matches, t.users INTO delivered, reads, matches, users FROM answers a, told t;
 END $$;
 
 -- Has one user hear from another one no more, or again; true when that is news. Holds the matches that both are in, so

@@ -27,6 +27,9 @@ if kind == 'bucket' then
   local allowed = missing <= whole
   if allowed then
     full_at = now + missing
+  end
+  -- What lay too far ahead, as after a clock stepped back, is brought near also by a refusal.
+  if allowed or at > full_at then
     keep(full_at, 0, 0)
   end
   local left = full_at - now
@@ -48,11 +51,13 @@ if kind == 'sliding' then
   if allowed then
     current = current + cost
     room = room - cost * span
-    keep(began, current, previous)
   elseif current + cost <= limit then
     retry = span - math.floor((limit - current - cost) * span / previous) - passed
   else
     retry = 2 * span - passed - math.floor((limit - cost) * span / current)
+  end
+  if allowed or at > began then
+    keep(began, current, previous)
   end
   local reset = current > 0 and 2 * span - passed or span - passed
   return {allowed and 1 or 0, math.max(0, math.floor(room / span)), math.max(1, up(reset, 1000)), retry}
@@ -67,6 +72,8 @@ end
 local allowed = current + cost <= limit
 if allowed then
   current = current + cost
+end
+if allowed or at > began then
   keep(began, current, 0)
 end
 local left = began + span - now

@@ -1,0 +1,214 @@
+"""What the PostgreSQL store answers when backends, locks, answers or the whole server go missing, and that it recovers."""
+
+import asyncio
+
+import pytest
+
+from protocol.ids import Micros
+from server.adapters.postgres_connections import Timeouts
+from server.adapters.store_postgres import PostgresStore
+from server.core.log import Append, Appended, Refused
+from server.ports import StoreUnavailable
+from tests.support.clock import FakeClock
+from tests.support.postgres_stores import Clustered
+from tests.support.private_postgres import SETTINGS, private_postgres, running_cluster
+from tests.support.stores import ALICE, BOB, CAROL, M, World, post, seqs, stored
+
+LOCK = "SELECT FROM duologue.matches WHERE match_id = $1 FOR UPDATE"
+TERMINATE = "SELECT pg_terminate_backend($1)"
+TERMINATE_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'duologue'"
+
+
+async def slow(clustered: Clustered, **seconds: float) -> PostgresStore:
+    """Open a store with other time-outs, one connection for writes and one for reads."""
+    return await PostgresStore.open(
+        clustered.url,
+        clustered.clock,
+        allow_unsafe=True,
+        now=clustered.clock.micros,
+        lanes=1,
+        readers=1,
+        timeouts=Timeouts(**seconds),
+    )
+
+
+async def begin(store: PostgresStore, *appends: Append) -> "asyncio.Task[list[Appended | Refused]]":
+    async def append() -> list[Appended | Refused]:
+        return list(await store.append(appends))
+
+    return asyncio.get_running_loop().create_task(append())
+
+
+async def insist(store: PostgresStore, append: Append) -> Appended:
+    """Do what the journal does: repeat what may have been stored."""
+    while True:
+        try:
+            return stored((await store.append([append]))[0])
+        except StoreUnavailable as error:
+            if not error.maybe_stored:
+                raise
+
+
+async def test_connections_that_were_cut_are_replaced(clustered: Clustered) -> None:
+    await clustered.world.make(ALICE, BOB)
+    for number in range(5):
+        await clustered.admin.execute(TERMINATE_ALL)
+        outcome = await insist(clustered.store, post(f"{number}"))
+        assert outcome.message.seq == number + 2
+        assert (await clustered.world.page(limit=1)).entries == (outcome.message,)
+
+
+async def test_a_write_whose_backend_is_terminated_may_be_stored_and_is_stored_once(clustered: Clustered) -> None:
+    await clustered.world.make(ALICE, BOB)
+    async with clustered.admin.transaction():
+        await clustered.admin.fetch(LOCK, M)
+        writing = await begin(clustered.store, post("a"))
+        (backend,) = await clustered.until_waiting()
+        await clustered.admin.execute(TERMINATE, backend)
+        with pytest.raises(StoreUnavailable) as caught:
+            await writing
+    assert caught.value.maybe_stored
+    for duplicate in (False, True, True):
+        (outcome,) = await clustered.world.post(post("a"))
+        assert (outcome.message.seq, outcome.duplicate) == (2, duplicate)
+
+
+async def test_a_lock_that_is_not_given_up_is_waited_for_so_long_and_nothing_is_stored(clustered: Clustered) -> None:
+    await clustered.world.make(ALICE, BOB)
+    store = await slow(clustered, lock_s=0.05)
+    async with clustered.admin.transaction():
+        await clustered.admin.fetch(LOCK, M)
+        with pytest.raises(StoreUnavailable) as caught:
+            await store.append([post("a")])
+    assert not caught.value.maybe_stored
+    assert "55P03" in caught.value.reason
+    assert isinstance((await store.append([post("a")]))[0], Appended)
+    await store.close()
+
+
+async def test_an_answer_that_does_not_come_may_be_stored(clustered: Clustered) -> None:
+    await clustered.world.make(ALICE, BOB)
+    store = await slow(clustered, answer_s=0.1)
+    async with clustered.admin.transaction():
+        await clustered.admin.fetch(LOCK, M)
+        with pytest.raises(StoreUnavailable) as caught:
+            await store.append([post("a")])
+    assert caught.value.maybe_stored
+    assert isinstance((await store.append([post("a")]))[0], Appended)
+    assert seqs((await clustered.world.page()).entries) == [2, 1]
+    await store.close()
+
+
+async def test_when_every_connection_is_busy_one_waits_so_long(clustered: Clustered) -> None:
+    await clustered.world.make(ALICE, BOB)
+    store = await slow(clustered, free_s=0.05)
+    async with clustered.admin.transaction():
+        await clustered.admin.fetch(LOCK, M)
+        first = await begin(store, post("a"))
+        await clustered.until_waiting()
+        with pytest.raises(StoreUnavailable, match="busy") as caught:
+            await store.append([post("b")])
+    assert not caught.value.maybe_stored
+    assert len(await first) == 1
+    await store.close()
+
+
+async def test_closing_waits_for_what_is_under_way_and_refuses_what_waits(clustered: Clustered) -> None:
+    await clustered.world.make(ALICE, BOB)
+    store = await slow(clustered)
+    async with clustered.admin.transaction():
+        await clustered.admin.fetch(LOCK, M)
+        first = await begin(store, post("a"))
+        await clustered.until_waiting()
+        second = await begin(store, post("b"))
+        closing = asyncio.get_running_loop().create_task(store.close())
+        await asyncio.sleep(0)
+    await closing
+    assert isinstance((await first)[0], Appended)
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await second
+
+
+async def test_a_write_that_is_given_up_leaves_a_store_that_works(clustered: Clustered) -> None:
+    await clustered.world.make(ALICE, BOB)
+    async with clustered.admin.transaction():
+        await clustered.admin.fetch(LOCK, M)
+        writing = await begin(clustered.store, post("a"))
+        await clustered.until_waiting()
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+    assert len(await clustered.world.post(post("a"), post("b"))) == 2
+
+
+async def test_a_deadlock_with_a_stranger_is_tried_again(clustered: Clustered) -> None:
+    """Our own functions lock in one order; an operator's transaction may not."""
+    await clustered.world.make(ALICE, BOB)
+    await clustered.world.make(ALICE, BOB, match="n")
+    await clustered.admin.execute("ALTER SYSTEM SET deadlock_timeout = '50ms'")
+    await clustered.admin.execute("SELECT pg_reload_conf()")
+    await clustered.admin.execute("SET deadlock_timeout = '10s'")
+    async with clustered.admin.transaction():
+        await clustered.admin.fetch(LOCK, "n")
+        writing = await begin(clustered.store, post("a"), post("b", match="n"))
+        await clustered.until_waiting()
+        await clustered.admin.fetch(LOCK, M)
+    assert len(await writing) == 2
+    await clustered.admin.execute("ALTER SYSTEM RESET deadlock_timeout")
+    await clustered.admin.execute("SELECT pg_reload_conf()")
+
+
+async def test_a_read_whose_backend_is_terminated_is_read_again(clustered: Clustered) -> None:
+    await clustered.world.make(ALICE, BOB)
+    async with clustered.admin.transaction():
+        await clustered.admin.execute("LOCK TABLE duologue.members IN ACCESS EXCLUSIVE MODE")
+        reading = asyncio.get_running_loop().create_task(clustered.world.page(ALICE))
+        (backend,) = await clustered.until_waiting()
+        await clustered.admin.execute(TERMINATE, backend)
+        await clustered.until_waiting()
+    assert seqs((await reading).entries) == [1]
+
+
+async def test_a_read_that_takes_too_long_is_refused(clustered: Clustered) -> None:
+    await clustered.world.make(ALICE, BOB)
+    for seconds in ({"statement_s": 0.05}, {"answer_s": 0.05}):
+        store = await slow(clustered, **seconds)
+        async with clustered.admin.transaction():
+            await clustered.admin.execute("LOCK TABLE duologue.members IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(StoreUnavailable) as caught:
+                await store.match(M)
+        assert not caught.value.maybe_stored
+        assert await store.match(M) is not None
+        await store.close()
+
+
+async def test_a_server_that_crashes_and_comes_back_has_everything_that_was_answered() -> None:
+    with private_postgres(is_durable=True) as cluster:
+        clock = FakeClock()
+        store = await PostgresStore.open(cluster.url(), clock)
+        world = World(store, clock)
+        await world.make(ALICE, BOB)
+        sent = await world.post(post("a"), post("b"))
+        cluster.program.kill()
+        with pytest.raises(StoreUnavailable):
+            await store.append([post("c")])
+        with pytest.raises(StoreUnavailable):
+            await store.history(M, ALICE, before=None, after=None, limit=9)
+        with pytest.raises(StoreUnavailable):
+            await store.routes_since(Micros(0))
+        with running_cluster(cluster.folder, SETTINGS, cluster.port):
+            sent += await world.post(post("c"))
+            assert (await world.page(ALICE, limit=3)).entries == tuple(o.message for o in reversed(sent))
+            await store.close()
+
+
+async def test_faults_of_the_schema_refuse_and_do_not_end_the_store(clustered: Clustered) -> None:
+    await clustered.world.make(ALICE, BOB)
+    await clustered.admin.execute("ALTER TABLE duologue.blocks RENAME TO hidden")
+    try:
+        with pytest.raises(StoreUnavailable, match="42P01") as caught:
+            await clustered.store.set_members(M, (ALICE, CAROL))
+    finally:
+        await clustered.admin.execute("ALTER TABLE duologue.hidden RENAME TO blocks")
+    assert not caught.value.maybe_stored
+    assert (await clustered.world.make(ALICE, CAROL)).entry is not None
