@@ -63,7 +63,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ""
     database_durability: Annotated[
         Durability,
-        _text("`checked` refuses a PostgreSQL with `fsync` or `synchronous_commit` off; `waived`: acked messages may be lost."),
+        _text(
+            "`checked` refuses a PostgreSQL with `fsync` or `synchronous_commit` off; `waived`: acked messages may be lost."
+        ),
     ] = "checked"
     redis_url: Annotated[
         str,
