@@ -263,6 +263,12 @@ class Reset(Struct, tag_field="type", tag="reset", frozen=True):
     match: MatchId
 
 
+class Degraded(Struct, tag_field="type", tag="degraded", frozen=True):
+    """While `active`, what happens on other nodes may come late; nothing is lost, and the rest goes on as usual."""
+
+    active: bool
+
+
 class TokenExpiring(Struct, tag_field="type", tag="token_expiring", frozen=True):
     """Send `auth.refresh` within `in_ms`, or the connection closes with 4001."""
 
@@ -286,6 +292,7 @@ Push = (
     | AppEvent
     | Gap
     | Reset
+    | Degraded
     | TokenExpiring
     | GoingAway
 )

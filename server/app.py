@@ -51,7 +51,7 @@ async def serve(settings: Settings, clock: Clock, announce: Callable[[str], None
     finally:
         node.listener.stop()
         node.wheel.stop()
-        await node.store.close()
+        await node.backends.close()
     _log.info("stopped")
 
 

@@ -1,7 +1,9 @@
-"""Who is told of what, after it happened: the one place where a commit becomes pushes.
+"""Who is told of what, after it happened: the one place where a commit becomes pushes, here and on the other nodes.
 
 Called in commit order and without awaiting, so that every connection sees a match's entries in the order of its log.
 """
+
+from collections.abc import Collection
 
 from protocol.from_client import JsonObject
 from protocol.from_server import (
@@ -9,25 +11,32 @@ from protocol.from_server import (
     MatchLeft,
     MatchMade,
     MatchSummary,
+    Presence,
     PresenceChanged,
     ReceiptMoved,
     TypingSeen,
 )
 from protocol.ids import MatchId, UserId
 from server.core.log import Appended, Marked, MembersSet
-from server.core.presence import Change
+from server.core.notices import MembersNews
 from server.core.typing import TypingBook
+from server.core.watches import Watches
 from server.hub import Hub, Members, Recipient, frame
+from server.ports import Bus, Key
 from server.telemetry import Telemetry
 
 
 class Delivery:
     """Turns what was stored, or what is only true for the moment, into frames for those whom it concerns."""
 
-    __slots__ = ("_hub", "_telemetry", "_typing")
+    __slots__ = ("_bus", "_hub", "_telemetry", "_typing", "_watches")
 
-    def __init__(self, hub: Hub, typing: TypingBook, telemetry: Telemetry) -> None:
+    def __init__(
+        self, hub: Hub, bus: Bus, typing: TypingBook, watches: Watches[Recipient], telemetry: Telemetry
+    ) -> None:
         self._hub = hub
+        self._bus = bus
+        self._watches = watches
         self._telemetry = telemetry
         self._typing = typing
 
@@ -40,7 +49,7 @@ class Delivery:
         message = appended.message
         if self._typing.stopped(message.sender, message.match):
             self._hub.drop_latest(appended.members, ("typing", message.match, message.sender))
-        self._hub.push(appended.members, frame(message), skip=sender)
+        self._push(appended.members, frame(message), skip=sender)
 
     def members_set(self, change: MembersSet) -> None:
         """Tell those who joined of the match, those who were and are there of the change, those who left that they did."""
@@ -48,12 +57,13 @@ class Delivery:
             return
         match, entry = change.match, change.entry
         self._hub.set_members(match, change.members)
+        self._bus.announce(MembersNews(match, change.members, entry.left))
         for user, summary in change.joined:
-            self._hub.push((user,), frame(_made(summary)))
+            self._push((user,), frame(made(summary)))
         joined = dict(change.joined)
         told = tuple(user for user in change.members if user not in joined) + entry.left
-        self._hub.push(told, frame(entry))
-        self._hub.push(entry.left, frame(MatchLeft(match)))
+        self._push(told, frame(entry))
+        self._push(entry.left, frame(MatchLeft(match)))
         for user in entry.left:
             if self._typing.stopped(user, match):
                 self.typing(user, match, change.members, on=False)
@@ -62,30 +72,42 @@ class Delivery:
         """Tell how far a member is; of several the latest is the one that counts."""
         receipt: ReceiptMoved = marked.receipt
         key = ("receipt", receipt.match, receipt.user)
-        self._hub.push_latest(marked.members, key, frame(receipt), skip=sender)
+        self._push_latest(marked.members, key, frame(receipt), skip=sender)
 
     def typing(self, user: UserId, match: MatchId, members: Members, *, on: bool) -> None:
         """Tell the other members that `user` is writing, or has stopped."""
         others = [member for member in members if member != user]
-        self._hub.push_latest(others, ("typing", match, user), frame(TypingSeen(match, user, on)))
+        self._push_latest(others, ("typing", match, user), frame(TypingSeen(match, user, on)))
 
-    def presence(self, change: Change[Recipient]) -> None:
+    def presence(self, presence: Presence) -> None:
         """Tell those who watch a user how that user is now."""
+        watchers = self._watches.news(presence)
+        if not watchers:
+            return
         self._telemetry.presence_changes += 1
-        presence = change.presence
         news = frame(PresenceChanged((presence,)))
         key = ("presence", presence.user)
-        for watcher in change.watchers:
+        for watcher in watchers:
             if not watcher.outbox.send_latest(key, news):
                 watcher.send(news)  # Too many keys wait: a durable frame takes them along, and no change is lost.
 
     def event(self, user: UserId, name: str, data: JsonObject) -> int:
-        """Push an app event to the user's connections; return how many there are."""
-        connections = self._hub.connections(user)
-        if connections:
-            self._hub.push((user,), frame(AppEvent(name, data)))
-        return len(connections)
+        """Push an app event to the user's connections; return how many there are on this node."""
+        self._push((user,), frame(AppEvent(name, data)))
+        return len(self._hub.connections(user))
+
+    def _push(self, users: Collection[UserId], framed: bytes, *, skip: Recipient | None = None) -> None:
+        if users:
+            self._hub.push(users, framed, skip=skip)
+            self._bus.route(tuple(users), framed)
+
+    def _push_latest(
+        self, users: Collection[UserId], key: Key, framed: bytes, *, skip: Recipient | None = None
+    ) -> None:
+        self._hub.push_latest(users, key, framed, skip=skip)
+        self._bus.route(tuple(users), framed, key)
 
 
-def _made(summary: MatchSummary) -> MatchMade:
+def made(summary: MatchSummary) -> MatchMade:
+    """Return the push that tells a user of a match, from the match as that user sees it."""
     return MatchMade(summary.match, summary.members, summary.last_seq, summary.last_at, summary.unread, summary.last)

@@ -117,6 +117,10 @@ class Hub:
                 del self._members[oldest]
         self._members[match] = members
 
+    def forget_members(self) -> None:
+        """Believe nothing about members: changes elsewhere may have gone unheard."""
+        self._members.clear()
+
     # ---- delivery
 
     def push(self, users: Collection[UserId], frame: bytes, *, skip: Recipient | None = None) -> None:

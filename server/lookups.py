@@ -5,23 +5,23 @@ so that a client that asks for many pages in one go cannot overflow its own outb
 Refuses: more than LOOKUPS_MAX questions that wait (`rate_limited`).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import count
-from typing import Final, TypeVar, assert_never
+from typing import Final, Protocol, TypeVar, assert_never
 
 from protocol.errors import ErrorCode
 from protocol.from_client import History, Matches, PresenceWatch, Sync
-from protocol.from_server import HistoryPage, MatchesPage, Synced, Watching
+from protocol.from_server import Error, HistoryPage, MatchesPage, Presence, Synced, Watching
 from protocol.ids import RequestId, UserId
 from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX
 from server.core.log import EntryPage, Refused, SummaryPage, SyncResult
-from server.core.presence import PresenceBook
 from server.core.session import refusal
 from server.core.summaries import SUMMARIES_MAX_BYTES, cut_summaries
+from server.core.watches import Watches
 from server.hub import Recipient
 from server.peer import LookupQueue, Peer, error_of
-from server.ports import Store
+from server.ports import Bus, Store
 from server.reads import Reads
 from server.telemetry import Telemetry
 
@@ -34,18 +34,43 @@ Question = History | Sync | Matches | PresenceWatch
 Result = TypeVar("Result")
 
 
+class LookupParts(Protocol):
+    """What lookups work with."""
+
+    @property
+    def store(self) -> Store:
+        """Where the answers are."""
+
+    @property
+    def reads(self) -> Reads:
+        """Who reads them."""
+
+    @property
+    def bus(self) -> Bus:
+        """Who knows how users are."""
+
+    @property
+    def watches(self) -> Watches[Recipient]:
+        """Who here wants to know."""
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Where refusals are counted."""
+
+    @property
+    def watched_max(self) -> int:
+        """How many users one connection may watch."""
+
+
 class Lookups:
     """Reads the store for peers."""
 
-    __slots__ = ("_presence", "_reads", "_store", "_telemetry", "_watches")
+    __slots__ = ("_asked", "_parts")
 
-    def __init__(self, store: Store, reads: Reads, presence: PresenceBook[Recipient], telemetry: Telemetry) -> None:
-        self._store = store
-        self._reads = reads
-        self._presence = presence
-        self._telemetry = telemetry
+    def __init__(self, parts: LookupParts) -> None:
+        self._parts = parts
         # Numbers every `presence.watch`: of one connection's the last that was asked holds.
-        self._watches = count(1)
+        self._asked = count(1)
 
     def answer(self, peer: Peer, question: Question) -> None:
         """Have the store asked and the peer told."""
@@ -73,7 +98,7 @@ class Lookups:
         if queue is None:
             queue = peer.lookups = LookupQueue()
         if len(queue.waiting) >= LOOKUPS_MAX:
-            self._telemetry.rate_limited += 1
+            self._parts.telemetry.rate_limited += 1
             peer.say(refusal(ErrorCode.RATE_LIMITED, request_id, retry_after_ms=RETRY_MS))
             return
 
@@ -86,7 +111,7 @@ class Lookups:
                 use(result)
             peer.outbox.when_drained(partial(self._next, peer, queue))
 
-        queue.waiting.append(partial(self._reads.submit, read, peer.shield(done)))
+        queue.waiting.append(partial(self._parts.reads.submit, read, peer.shield(done)))
         if queue.under_way < UNDER_WAY_MAX:
             self._start(queue)
 
@@ -105,14 +130,14 @@ class Lookups:
         def answer(page: EntryPage) -> None:
             peer.say(HistoryPage(asked.id, asked.match, page.entries, page.complete))
 
-        page = partial(self._store.history, asked.match, peer.user)
+        page = partial(self._parts.store.history, asked.match, peer.user)
         self.read(peer, asked.id, partial(page, before=asked.before, after=asked.after, limit=asked.limit), answer)
 
     def _sync(self, peer: Peer, asked: Sync) -> None:
         def answer(result: SyncResult) -> None:
             peer.say(Synced(asked.id, result.matches, result.receipts))
 
-        sync = partial(self._store.sync, peer.user, asked.cursors)
+        sync = partial(self._parts.store.sync, peer.user, asked.cursors)
         self.read(peer, asked.id, partial(sync, entries=RESUME_ENTRIES_MAX, budget_bytes=PAGE_MAX_BYTES), answer)
 
     def _matches(self, peer: Peer, asked: Matches) -> None:
@@ -120,32 +145,39 @@ class Lookups:
             page = cut_summaries(page, SUMMARIES_MAX_BYTES)
             peer.say(MatchesPage(asked.id, page.matches, page.complete))
 
-        self.read(peer, asked.id, partial(self._store.summaries, peer.user, asked.before, asked.limit), answer)
+        self.read(peer, asked.id, partial(self._parts.store.summaries, peer.user, asked.before, asked.limit), answer)
 
     # ---- presence
 
     def _watch(self, peer: Peer, asked: PresenceWatch) -> None:
-        number = next(self._watches)
+        most = self._parts.watched_max
+        if len(asked.users) > most:
+            message = f"at most {most} users - at `$.users`"
+            peer.say(Error(code=ErrorCode.BAD_REQUEST, message=message, id=asked.id))
+            return
 
-        def answer(partners: frozenset[UserId]) -> None:
-            watched = [user for user in asked.users if user in partners]
-            if number > peer.watch:  # The store may answer a later one first.
-                peer.watch = number
-                self._presence.watch(peer, watched)
-            peer.say(Watching(asked.id, self._presence.states(watched)))
+        def answer(presence: Sequence[Presence]) -> None:
+            peer.say(Watching(asked.id, tuple(presence)))
 
-        self.read(peer, asked.id, partial(self._store.partners, peer.user, asked.users), answer)
+        self.read(peer, asked.id, partial(self._watch_partners, peer, asked.users, next(self._asked)), answer)
 
     def watch_again(self, peer: Peer) -> None:
         """Keep of those whom `peer` watches only partners: somebody has left a match."""
-        watched = self._presence.watched(peer)
-        if not watched:
-            return
-        number = next(self._watches)
+        watched = self._parts.watches.watched(peer)
+        if watched:
+            self.read(peer, None, partial(self._watch_partners, peer, watched, next(self._asked)), _silently)
 
-        def keep(partners: frozenset[UserId]) -> None:
-            if number > peer.watch:
-                peer.watch = number
-                self._presence.watch(peer, [user for user in watched if user in partners])
+    async def _watch_partners(self, peer: Peer, users: Sequence[UserId], number: int) -> Sequence[Presence]:
+        """Have `peer` watch those of `users` who are its partners, and return how they are."""
+        partners = await self._parts.store.partners(peer.user, users)
+        watched = tuple(dict.fromkeys(user for user in users if user in partners))
+        # The store may answer a later one first, or when the peer has gone.
+        if number > peer.watch and peer.is_live:
+            peer.watch = number
+            # Watched first, read then: a change between the two is told as news.
+            self._parts.bus.unwatch(self._parts.watches.watch(peer, watched))
+        return await self._parts.bus.watch(watched) if watched else ()
 
-        self.read(peer, None, partial(self._store.partners, peer.user, watched), keep)
+
+def _silently(_: object) -> None:
+    """Tell nobody."""

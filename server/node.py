@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import parse_qs
 
 import uvicorn
@@ -22,22 +22,17 @@ from protocol.limits import (
     TEXT_MAX_CHARS,
 )
 from server.adapters.jwks import Jwks, JwksSource
-from server.adapters.limiter_memory import MemoryLimiter
-from server.adapters.sessions_memory import MemorySessions
-from server.adapters.store_memory import MemoryStore
-from server.adapters.store_sqlite import SqliteStore
-from server.adapters.tickets_memory import MemoryTickets
+from server.backends import Backends, open_backends
 from server.core.addresses import TrustedProxies
 from server.core.api_keys import ApiKeys
 from server.core.keys import HS256, secret_key
 from server.core.limiting import Bucket, FixedWindow, SlidingWindow
-from server.core.notices import Notice
-from server.core.presence import PresenceBook
 from server.core.rate_limits import RatePolicy, UserBuckets
 from server.core.revocations import RevocationBook
 from server.core.session import Session, SessionPolicy
 from server.core.tokens import TokenMinter, TokenPolicy, TokenVerifier
 from server.core.typing import TypingBook
+from server.core.watches import Watches
 from server.delivery import Delivery
 from server.failures import Failures
 from server.gateway.api.callers import Callers
@@ -50,12 +45,13 @@ from server.gateway.limits import SocketLimits
 from server.gateway.listener import Listener, make_flusher
 from server.gateway.websocket import Connection
 from server.gateway.wheel import TimerWheel
-from server.hub import Hub
+from server.hub import Hub, Recipient
 from server.identities import Identities
-from server.journal import Journal
+from server.journal import Journal, Routing
 from server.peer import Peer
-from server.ports import Clock, Revocations, Store, StoreUnavailable, StoreUnusable
+from server.ports import Bus, Clock, Store, StoreUnavailable, StoreUnusable
 from server.reads import Reads
+from server.relay import Relay, RelayParts
 from server.resume import Resumer, WelcomeFacts
 from server.revoker import Revoker, RevokerParts
 from server.router import Parts, Router
@@ -89,15 +85,17 @@ class Reception:
 class Health:
     """Whether this node should get new connections."""
 
-    def __init__(self, store: Store, journal: Journal) -> None:
+    def __init__(self, store: Store, journal: Journal, bus: Bus) -> None:
         self._store = store
         self._journal = journal
+        self._bus = bus
         self.is_draining = False
 
     async def check(self) -> Ready:
         """Ask everything that the node needs."""
         checks = {
             "accepting": "draining" if self.is_draining else "ok",
+            "bus": self._bus.trouble or "ok",
             "journal": "full" if self._journal.is_full else "ok",
             "store": await self._ask_store(),
         }
@@ -122,7 +120,7 @@ class Node(Struct, frozen=True):
     router: Router
     hub: Hub
     journal: Journal
-    store: Store
+    backends: Backends
     http: ServerState
     health: Health
     telemetry: Telemetry
@@ -145,41 +143,25 @@ class Node(Struct, frozen=True):
 
 async def make_node(settings: Settings, clock: Clock) -> Node:
     """Open the store and make everything that works on it; `StoreUnusable` or `JwksUnusable` say why not."""
-    store = await _open_store(settings, clock)
+    backends = await open_backends(settings, clock)
     try:
-        return await _join(settings, clock, store)
+        return await _join(settings, clock, backends)
     except BaseException:
-        await store.close()
+        await backends.close()
         raise
 
 
-class Record(Store, Revocations, Protocol):
-    """A store as a node needs it."""
-
-
-async def _open_store(settings: Settings, clock: Clock) -> Record:
-    path = settings.sqlite_path
-    if path is None:
-        return MemoryStore(clock)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreUnusable(f"cannot use the store {path}: {error.strerror} ({path.parent})") from None
-    return await SqliteStore.open(path, clock)
-
-
-async def _join(settings: Settings, clock: Clock, store: Record) -> Node:
+async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
+    store, shared = backends.store, backends.shared
+    bus, sessions, watches = shared.bus, shared.sessions, Watches[Recipient]()
     telemetry, wheel, limits = Telemetry(), TimerWheel(clock.now), _socket_limits(settings)
     flusher = make_flusher(asyncio.get_running_loop(), limits)
     hub = Hub(flusher, telemetry)
-    journal, reads, logins = Journal(store), Reads(store, READ_LANES), Reads(store, LOGIN_LANES)
+    journal, reads, logins = _journal(backends), Reads(store, READ_LANES), Reads(store, LOGIN_LANES)
     typing = TypingBook(settings.typing_interval_ms / 1000, settings.typing_expires_ms / 1000)
-    delivery = Delivery(hub, typing, telemetry)
+    delivery = Delivery(hub, bus, typing, watches, telemetry)
     verifier, minter = _tokens(settings)
     jwks = await _issuer(settings, verifier, clock)
-    tickets = MemoryTickets(clock.now, clock.random_bytes)
-    # A cluster gives these two ways to other nodes; `Failures` then tells the shared limiter, too.
-    limiter, sessions = MemoryLimiter(clock.micros), MemorySessions(clock.random_id()[:NODE_NAME_CHARS])
     failures = Failures(_failures_rule(settings), clock.micros)
     book, proxies = RevocationBook(), TrustedProxies(settings.trusted_proxies)
     revoker = Revoker(
@@ -190,7 +172,7 @@ async def _join(settings: Settings, clock: Clock, store: Record) -> Node:
             sessions=sessions,
             clock=clock,
             token_max_ttl_s=settings.token_max_ttl_s,
-            announce=_tell_nobody,
+            announce=bus.announce,
         )
     )
     try:
@@ -198,7 +180,7 @@ async def _join(settings: Settings, clock: Clock, store: Record) -> Node:
     except StoreUnavailable as unavailable:
         raise StoreUnusable(f"cannot read which tokens are revoked: {unavailable.reason}") from None
     identities = Identities(
-        verifier, tickets, lambda: clock.micros() / 1_000_000, jwks, revocations=book, failures=failures
+        verifier, shared.tickets, lambda: clock.micros() / 1_000_000, jwks, revocations=book, failures=failures
     )
     messages = UserBuckets(RatePolicy(settings.message_rate_per_s, settings.message_burst))
     router = Router(
@@ -209,7 +191,8 @@ async def _join(settings: Settings, clock: Clock, store: Record) -> Node:
             logins=logins,
             hub=hub,
             delivery=delivery,
-            presence=PresenceBook(settings.presence_debounce_ms / 1000, clock.micros()),
+            bus=bus,
+            watches=watches,
             typing=typing,
             resumer=Resumer(store, reads, hub, _welcome_facts(settings), telemetry),
             identities=identities,
@@ -218,6 +201,7 @@ async def _join(settings: Settings, clock: Clock, store: Record) -> Node:
             clock=clock,
             wheel=wheel,
             telemetry=telemetry,
+            watched_max=settings.max_watched,
             connections_per_user_max=settings.max_connections_per_user,
         )
     )
@@ -230,7 +214,7 @@ async def _join(settings: Settings, clock: Clock, store: Record) -> Node:
             callers=Callers(
                 ApiKeys(key.reveal() for key in settings.api_keys),
                 identities,
-                ApiLimits(limiter, _api_rules(settings), identities.wall_s),
+                ApiLimits(shared.limiter, _api_rules(settings), identities.wall_s),
                 proxies,
             ),
             identities=identities,
@@ -243,7 +227,21 @@ async def _join(settings: Settings, clock: Clock, store: Record) -> Node:
             token_max_ttl_s=settings.token_max_ttl_s,
         )
     )
-    health = Health(store, journal)
+    relay = Relay(
+        RelayParts(
+            bus=bus,
+            hub=hub,
+            delivery=delivery,
+            store=store,
+            routes=backends.routes,
+            node=backends.node,
+            apply=revoker.apply,
+            members_changed=router.members_changed,
+            telemetry=telemetry,
+        )
+    )
+    bus.start(relay)
+    health = Health(store, journal, bus)
     http = ServerState()
 
     def measure() -> Telemetry:
@@ -272,13 +270,27 @@ async def _join(settings: Settings, clock: Clock, store: Record) -> Node:
         router=router,
         hub=hub,
         journal=journal,
-        store=store,
+        backends=backends,
         http=http,
         health=health,
         telemetry=telemetry,
-        work=(*journal.lanes, *reads.lanes, *logins.lanes, revoker.run, *((jwks.run,) if jwks else ())),
+        work=(
+            *journal.lanes,
+            *reads.lanes,
+            *logins.lanes,
+            *shared.work,
+            relay.run,
+            revoker.run,
+            *((jwks.run,) if jwks else ()),
+        ),
     )
     return node
+
+
+def _journal(backends: Backends) -> Journal:
+    routes, node, bus = backends.routes, backends.node, backends.shared.bus
+    routing = None if routes is None else Routing(routes, lambda: node, bus.batch_ended)
+    return Journal(backends.store, lanes=backends.lanes, routing=routing)
 
 
 def _credentials(upgrade: Upgrade) -> tuple[str | None, str | None]:
@@ -366,10 +378,6 @@ def _api_rules(settings: Settings) -> ApiRules:
         user_mints=SlidingWindow("mints", settings.mints_per_min, 60_000),
         key_mints=SlidingWindow("key-mints", settings.api_key_mints_per_min, 60_000),
     )
-
-
-def _tell_nobody(notice: Notice) -> None:
-    """Announce to the other nodes of one that is alone."""
 
 
 def _welcome_facts(settings: Settings) -> WelcomeFacts:

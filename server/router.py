@@ -4,7 +4,7 @@ Durable requests go to the journal, reads to the reader lanes; both call back in
 authorised by the hub's members and delivered at once.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import assert_never
 
@@ -15,21 +15,21 @@ from protocol.codec import Malformed, encode_body
 from protocol.errors import ErrorCode
 from protocol.from_client import AuthRefresh, Hello, MessageSend, Receipt, Typing
 from protocol.from_server import Error, GoingAway, Ok, Sent
-from protocol.ids import RequestId, Seq, SessionId
+from protocol.ids import RequestId, Seq, SessionId, UserId
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MembersSet, Refused
-from server.core.presence import PresenceBook
 from server.core.rate_limits import UserBuckets
 from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say
 from server.core.sessions import SessionInfo
 from server.core.tokens import Claims, TokenRefused
 from server.core.typing import TypingBook
+from server.core.watches import Watches
 from server.delivery import Delivery
 from server.hub import Hub, Members, Recipient, frame
 from server.identities import Identities
 from server.journal import Journal
 from server.lookups import Lookups
 from server.peer import Peer, Wheel, error_of
-from server.ports import Clock, Sessions, Store
+from server.ports import Bus, Clock, Sessions, Store
 from server.reads import Reads
 from server.resume import Resumer
 from server.telemetry import Telemetry
@@ -47,7 +47,8 @@ class Parts(Struct, frozen=True):
     logins: Reads
     hub: Hub
     delivery: Delivery
-    presence: PresenceBook[Recipient]
+    bus: Bus
+    watches: Watches[Recipient]
     typing: TypingBook
     resumer: Resumer
     identities: Identities
@@ -56,6 +57,7 @@ class Parts(Struct, frozen=True):
     clock: Clock
     wheel: Wheel
     telemetry: Telemetry
+    watched_max: int
     connections_per_user_max: int
 
 
@@ -66,7 +68,7 @@ class Router:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._lookups = Lookups(parts.store, parts.reads, parts.presence, parts.telemetry)
+        self._lookups = Lookups(parts)
         self.wheel = parts.wheel
         self.telemetry = parts.telemetry
 
@@ -102,8 +104,8 @@ class Router:
         parts = self._parts
         parts.hub.remove(peer)
         parts.sessions.remove(peer.user, peer.session)
-        parts.presence.unwatch(peer)
-        parts.presence.leave(peer.user, self.wheel.now(), parts.clock.micros())
+        parts.bus.unwatch(parts.watches.unwatch(peer))
+        parts.bus.unregister(peer.user, peer.session)
         if not parts.hub.connections(peer.user):
             parts.message_buckets.leave(peer.user)
             for match in parts.typing.user_left(peer.user):
@@ -113,19 +115,19 @@ class Router:
         """A match has other members: tell them, and let nobody watch whom they share no match with any more."""
         parts = self._parts
         parts.delivery.members_set(change)
-        if change.entry is None or not change.entry.left:
-            return
-        for user in (*change.entry.left, *change.members):
-            for peer in parts.hub.connections(user):
+        if change.entry is not None and change.entry.left:
+            self.members_changed((*change.entry.left, *change.members))
+
+    def members_changed(self, users: Iterable[UserId]) -> None:
+        """Some of `users` share a match no more: let those who are connected here watch only partners."""
+        for user in users:
+            for peer in self._parts.hub.connections(user):
                 if isinstance(peer, Peer):
                     self._lookups.watch_again(peer)
 
     def settle(self, now: float) -> None:
-        """Tell what time alone has changed: users who stayed away, typing that ran out."""
-        parts = self._parts
-        parts.typing.settle(now)
-        for change in parts.presence.settle(now, parts.clock.micros()):
-            parts.delivery.presence(change)
+        """Forget what time alone has ended: typing that ran out."""
+        self._parts.typing.settle(now)
 
     def going_away(self, spread_ms: int) -> None:
         """Tell every connection to move to another node, spread over `spread_ms`."""
@@ -211,12 +213,10 @@ class Router:
         peer.info = _info(peer, action.hello, parts)
         parts.sessions.add(peer.info)
         peer.conversation.share_messages(parts.message_buckets.join(user, self.wheel.now()))
-        change = parts.presence.arrive(user, parts.clock.micros())
+        parts.bus.register(user, peer.session)
         if replaced is not None:  # After the new one is there: its user was never away.
             replaced.close(CloseCode.REPLACED, "a newer connection of this session took over")
         parts.resumer.start(peer, action.hello)
-        if change is not None:
-            parts.delivery.presence(change)
 
     # ---- answers
 

@@ -80,7 +80,8 @@ class MemoryHubOfNodes:
         for user in users:
             self._presence.unwatch((node, user))
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Tell who has been gone for the debounce; each node's `run` calls it."""
         for change in self._presence.settle(self._clock.now(), self._clock.micros()):
             self._tell(change)
 
@@ -147,7 +148,7 @@ class MemoryBus:
             self._events.bus_is(alive=True)
         while True:
             await asyncio.sleep(SETTLE_S)
-            self._hub._settle()
+            self._hub.settle()
 
     def register(self, user: UserId, session: SessionId) -> None:
         """The session is connected here: frames for the user come here from now on, and the user is present."""

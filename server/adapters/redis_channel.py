@@ -6,7 +6,7 @@ retries). This one never reconnects: whoever owns it is told, opens the next one
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import hiredis
 from typing_extensions import override
@@ -55,8 +55,8 @@ class RedisChannel(asyncio.Protocol):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way to write."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transport is one by shape, not by inheritance.
+        self._transport = cast(asyncio.Transport, transport)
 
     @override
     def data_received(self, data: bytes) -> None:

@@ -10,10 +10,11 @@ from protocol.ids import MatchId, Micros, SessionId, UserId
 
 
 class MembersNews(Struct, frozen=True, tag="members"):
-    """The match has these members now; whoever has them cached replaces them."""
+    """The match has these members now, and these have just left; whoever has them cached replaces them."""
 
     match: MatchId
     members: tuple[UserId, ...]
+    left: tuple[UserId, ...] = ()
 
 
 class Kick(Struct, frozen=True, tag="kick"):

@@ -52,10 +52,14 @@ def _check_database(settings: Settings) -> Iterator[str]:
     # Only the scheme is told: other databases' addresses hold passwords.
     url = settings.database_url
     scheme = url.split(":")[0][:20]
-    if url == MEMORY:
+    if settings.redis_url and not settings.is_postgresql:
+        yield "REDIS_URL: joins nodes that share a PostgreSQL database, so it needs DATABASE_URL=postgresql://…"
+    if settings.database_read_replica_url and not settings.is_postgresql:
+        yield "DATABASE_READ_REPLICA_URL: is for DATABASE_URL=postgresql://…"
+    if url == MEMORY or settings.is_postgresql:
         return
     if not url.startswith(SQLITE):
-        yield f"DATABASE_URL: only sqlite:<path> and memory: are known here, not {scheme!r}"
+        yield f"DATABASE_URL: only sqlite:<path>, postgresql://… and memory: are known, not {scheme!r}"
     elif url.startswith("sqlite://") or url == SQLITE:
         yield "DATABASE_URL: write sqlite:relative/path.db or sqlite:/absolute/path.db"
 

@@ -7,9 +7,11 @@ from msgspec import Meta, Struct
 
 from server.settings.values import Secret
 
+Durability = Literal["checked", "waived"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 MEMORY: Final = "memory:"
 SQLITE: Final = "sqlite:"
+POSTGRESQL: Final = ("postgresql://", "postgres://")
 
 
 def _text(help_line: str) -> Meta:
@@ -50,8 +52,32 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "127.0.0.1"
     port: Annotated[int, _count("Port to listen on; 0 takes a free one and prints it.", 0, 65_535)] = 8000
     database_url: Annotated[
-        str, _text("`sqlite:` and a path (its folder is the data directory), or `memory:`, which forgets at exit.")
+        str,
+        _text(
+            "`sqlite:` and a path (its folder is the data directory), `postgresql://…` for one node or many, or `memory:`, "
+            "which forgets at exit."
+        ),
     ] = "sqlite:data/duologue.db"
+    database_read_replica_url: Annotated[
+        str, _text("A streaming replica of the PostgreSQL database; answers what it is not behind in.")
+    ] = ""
+    database_durability: Annotated[
+        Durability,
+        _text(
+            "`checked` refuses a PostgreSQL with `fsync` or `synchronous_commit` off; `waived`: acked messages may be lost."
+        ),
+    ] = "checked"
+    redis_url: Annotated[
+        str,
+        _text(
+            "`redis://`, `rediss://`, `unix://` or `redis+sentinel://…`: what joins several nodes on one PostgreSQL "
+            "database. Empty: this node is alone."
+        ),
+    ] = ""
+    redis_prefix: Annotated[str, _text("What every key and channel in Redis begins with; the same on all nodes.")] = (
+        "duologue:"
+    )
+    node_name: Annotated[str, _text("How this node is called in lists and logs; a random part is added.")] = "node"
 
     # Who gets in.
     api_keys: Annotated[
@@ -157,6 +183,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def sqlite_path(self) -> Path | None:
         """Where the database file is; None for `memory:`."""
         return Path(self.database_url.removeprefix(SQLITE)) if self.database_url.startswith(SQLITE) else None
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether the store is a PostgreSQL database."""
+        return self.database_url.startswith(POSTGRESQL)
 
     @property
     def algorithms(self) -> frozenset[str]:

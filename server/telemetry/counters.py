@@ -42,6 +42,9 @@ class Telemetry(Struct, gc=False):
     typing_suppressed: Annotated[int, _counter("Typing events held back as too frequent.")] = 0
     presence_changes: Annotated[int, _counter("Changes of presence that were told to somebody.")] = 0
     resumes: Annotated[int, _counter("Connections that came back with cursors.")] = 0
+    repairs: Annotated[
+        int, _counter("Times that frames from other nodes may have been missed and were told again.")
+    ] = 0
     gaps: Annotated[int, _counter("Matches with more missed entries than a resume sends.")] = 0
 
 

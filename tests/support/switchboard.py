@@ -14,18 +14,19 @@ from msgspec import Struct
 from protocol.close_codes import CloseCode
 from protocol.from_server import Limits, Timers
 from protocol.ids import MatchId, SessionId, UserId
+from server.adapters.bus_memory import MemoryHubOfNodes
 from server.adapters.sessions_memory import MemorySessions
 from server.adapters.store_memory import MemoryStore
 from server.adapters.tickets_memory import MemoryTickets
 from server.core.keys import HS256, secret_key
 from server.core.limiting import FixedWindow
 from server.core.log import MembersSet, Refused
-from server.core.presence import PresenceBook
 from server.core.rate_limits import RatePolicy, UserBuckets
 from server.core.revocations import RevocationBook
 from server.core.session import Session, SessionPolicy
 from server.core.tokens import Claims, TokenMinter, TokenPolicy, TokenVerifier
 from server.core.typing import TypingBook
+from server.core.watches import Watches
 from server.delivery import Delivery
 from server.failures import Failures
 from server.gateway.wheel import TimerWheel
@@ -36,6 +37,7 @@ from server.outbox import Flusher, Outbox
 from server.peer import Peer
 from server.ports import Store
 from server.reads import Reads
+from server.relay import Relay, RelayParts
 from server.resume import Resumer, WelcomeFacts
 from server.router import Parts, Router
 from server.telemetry import Telemetry
@@ -177,9 +179,11 @@ class Switchboard:
         self.journal = Journal(self.store)
         self.reads = Reads(self.store, 1)
         self.logins = Reads(self.store, 1)
-        self.presence: PresenceBook[Recipient] = PresenceBook(2.0, self.clock.micros())
+        self.nodes = MemoryHubOfNodes(self.clock, 2.0)
+        self.bus = self.nodes.bus()
+        self.watches: Watches[Recipient] = Watches()
         self.typing = TypingBook(3.0, 8.0)
-        self.delivery = Delivery(self.hub, self.typing, self.telemetry)
+        self.delivery = Delivery(self.hub, self.bus, self.typing, self.watches, self.telemetry)
         self.tickets = MemoryTickets(self.clock.now, self.clock.random_bytes)
         self.secret = secret_key(SECRET)
         self.minter = TokenMinter(TOKENS, self.secret)
@@ -196,6 +200,22 @@ class Switchboard:
             failures=self.failures,
         )
         self.router = self._router(connections_max)
+        self.bus.start(self._relay())
+
+    def _relay(self) -> Relay:
+        return Relay(
+            RelayParts(
+                bus=self.bus,
+                hub=self.hub,
+                delivery=self.delivery,
+                store=self.store,
+                routes=None,
+                node="here",
+                apply=lambda _: None,
+                members_changed=self.router.members_changed,
+                telemetry=self.telemetry,
+            )
+        )
 
     def _router(self, connections_max: int) -> Router:
         return Router(
@@ -206,7 +226,8 @@ class Switchboard:
                 logins=self.logins,
                 hub=self.hub,
                 delivery=self.delivery,
-                presence=self.presence,
+                bus=self.bus,
+                watches=self.watches,
                 typing=self.typing,
                 resumer=Resumer(self.store, self.reads, self.hub, FACTS, self.telemetry),
                 identities=self.identities,
@@ -215,6 +236,7 @@ class Switchboard:
                 clock=self.clock,
                 wheel=self.wheel,
                 telemetry=self.telemetry,
+                watched_max=200,
                 connections_per_user_max=connections_max,
             )
         )
@@ -257,6 +279,7 @@ class Switchboard:
             await self.journal.drain()
             for reads in (self.reads, self.logins):
                 await _finished(reads)
+            await asyncio.sleep(0)  # what the bus hands over arrives in the next turn
             is_quiet = not self.loop.ready and not self.reads.queued and not self.logins.queued
             self.loop.tick()
             is_quiet = is_quiet and not self.loop.ready and not self.reads.queued
@@ -267,6 +290,7 @@ class Switchboard:
         self.clock.advance(seconds)
         self.wheel.advance(self.clock.now())
         self.router.settle(self.clock.now())
+        self.nodes.settle()
         self.loop.pass_time(seconds)
         await self.settle()
 

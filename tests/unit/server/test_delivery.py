@@ -8,7 +8,6 @@ from msgspec import Raw
 from protocol.from_server import Presence, Status
 from protocol.ids import ClientId, MatchId, Seq, UserId
 from server.core.log import Append, Appended, Mark, Marked, MembersSet
-from server.core.presence import Change
 from tests.support.switchboard import Client, Json, Switchboard, running
 
 ALICE, BOB, CAROL, DAVE = (UserId(name) for name in ("alice", "bob", "carol", "dave"))
@@ -160,7 +159,8 @@ async def test_presence_is_told_to_watchers_and_no_change_is_lost(board: Switchb
     bob = await board.enter("bob")
     for number in range(300):
         presence = Presence(UserId(f"u{number}"), Status.ONLINE, number)
-        board.delivery.presence(Change(presence, (bob.peer,)))
+        board.watches.watch(bob.peer, (*board.watches.watched(bob.peer), presence.user))
+        board.delivery.presence(presence)
     await board.advance(1)
     versions = [changes[0]["v"] for message in await bob.listen() if isinstance(changes := message["changes"], list)]
     assert versions == list(range(300))

@@ -30,7 +30,7 @@ async def board() -> AsyncIterator[Switchboard]:
             recipient.close(CloseCode.GOING_AWAY, "the test ends")
         await board.advance(10)
         assert (len(board.hub), board.hub.users) == (0, 0)
-        assert (board.presence.online, board.presence.watching, len(board.typing)) == (0, 0, 0)
+        assert (board.nodes.online, len(board.watches), len(board.typing)) == (0, 0, 0)
         assert len(board.wheel) == 0
 
 
@@ -66,7 +66,7 @@ async def test_every_way_to_say_who_one_is_leads_to_the_welcome(board: Switchboa
     (welcome,) = await client.ask(type="hello", id=1, **hello)
     assert fields(welcome, "type", "id", "user", "complete") == ("welcome", 1, "alice", True)
     assert [board.hub.session(client.peer.session)] == [client.peer]
-    assert board.presence.online == 1
+    assert board.nodes.online == 1
 
 
 async def test_bad_credentials_are_refused_and_end_the_connection(board: Switchboard) -> None:
@@ -441,8 +441,8 @@ async def test_partners_no_more_are_watched_no_more(board: Switchboard) -> None:
     assert isinstance(change, MembersSet)
     board.router.members_set(change)
     await board.settle()
-    assert board.presence.watched(alice.peer) == ("carol",)
-    assert board.presence.watched(bob.peer) == ()
+    assert board.watches.watched(alice.peer) == ("carol",)
+    assert board.watches.watched(bob.peer) == ()
 
 
 async def test_a_read_whose_connection_is_gone_is_dropped(board: Switchboard) -> None:
@@ -452,7 +452,7 @@ async def test_a_read_whose_connection_is_gone_is_dropped(board: Switchboard) ->
     alice.send(type="history", id=2, match=M1)
     alice.hang_up()
     assert await alice.listen() == []
-    assert board.presence.watching == 0
+    assert len(board.watches) == 0
 
 
 # ---- presence
@@ -493,7 +493,7 @@ async def test_watching_others_ends_watching_those_before(board: Switchboard) ->
     await board.enter("carol")
     await board.advance(1)
     assert await alice.listen() == []
-    assert board.presence.watching == 0
+    assert len(board.watches) == 0
 
 
 async def test_of_two_watches_the_later_asked_holds_though_it_is_answered_first(board: Switchboard) -> None:
