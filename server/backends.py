@@ -72,7 +72,8 @@ async def open_backends(settings: Settings, clock: Clock) -> Backends:
     shared = _on_redis(settings, clock, node) if settings.redis_url else _alone(settings, clock, node)
     if settings.is_postgresql:
         store = await _open_postgres(settings, clock)
-        return Backends(node, store, store if settings.redis_url else None, LANES, shared)
+        # Also alone: what was stored by a call whose answer was lost is told by its route.
+        return Backends(node, store, store, LANES, shared)
     return Backends(node, await _open_embedded(settings.sqlite_path, clock), None, 1, shared)
 
 
@@ -81,6 +82,7 @@ async def _open_postgres(settings: Settings, clock: Clock) -> PostgresStore:
         settings.database_url,
         clock,
         replica_url=settings.database_read_replica_url or None,
+        lanes=LANES + 1,  # one for the route log
         allow_unsafe=settings.database_durability == "waived",
     )
 

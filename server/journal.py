@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Final, TypeVar
 from zlib import crc32
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.ids import MatchId, UserId
@@ -165,6 +165,7 @@ class _Lane:
         "_routing",
         "_store",
         "_wake",
+        "_was_retried",
         "batched",
         "batches",
         "idle",
@@ -185,6 +186,7 @@ class _Lane:
         self._wake = asyncio.Event()
         self._is_over = False
         self._is_away = False
+        self._was_retried = False
         self.idle = asyncio.Event()
         self.idle.set()
         self.batches = self.batched = self.mark_batches = self.refused = 0
@@ -260,6 +262,8 @@ class _Lane:
         try:
             answer = await self._insist(lambda: self._append(batch))
             outcomes, routes = ([answer] * len(posts), ()) if isinstance(answer, Refused) else answer
+            if self._was_retried:  # The first call may have stored them, and nobody was told.
+                outcomes = [_as_new(outcome) for outcome in outcomes]
             self.batches += 1
             self.batched += len(posts)
         finally:  # Cancelled, too, each of them is answered.
@@ -311,6 +315,7 @@ class _Lane:
     async def _insist(self, write: Callable[[], Awaitable[R]]) -> R | Refused:
         """Have something written; try again, a bounded number of times, while it is not known whether it was."""
         attempt = 1
+        self._was_retried = False
         while True:
             try:
                 return self._is_back(await write())
@@ -322,6 +327,7 @@ class _Lane:
                 return _FAULT
             await asyncio.sleep(self._limits.retry_s * 2 ** (attempt - 1))
             attempt += 1
+            self._was_retried = True
 
     def _is_back(self, answer: R) -> R:
         if self._is_away:
@@ -354,6 +360,11 @@ class _Lane:
             done(outcome)
         except Exception:  # noqa: BLE001 - one connection's fault must not keep the others from their answers.
             _log.exception("journal.callback_failed")
+
+
+def _as_new(outcome: Appended | Refused) -> Appended | Refused:
+    """Have a message told that the same call stored at its first try; clients drop what they have."""
+    return outcome if isinstance(outcome, Refused) else structs.replace(outcome, duplicate=False)
 
 
 def _unavailable(stored: Stored, retry_after_ms: int = RETRY_AFTER_MS) -> Refused:
