@@ -36,7 +36,18 @@ Lane = Callable[[], Coroutine[None, None, None]]
 class Reads:
     """Reads for callers that do not wait. Run each of `lanes` in a task."""
 
-    __slots__ = ("_is_away", "_jobs", "_queue_max", "_running", "_store", "_timeout_s", "_wake", "_welcomes", "lanes")
+    __slots__ = (
+        "_is_away",
+        "_is_welcoming",
+        "_jobs",
+        "_queue_max",
+        "_running",
+        "_store",
+        "_timeout_s",
+        "_wake",
+        "_welcomes",
+        "lanes",
+    )
 
     def __init__(self, store: Store, lanes: int, *, timeout_s: float = TIMEOUT_S, queue_max: int = QUEUE_MAX) -> None:
         self._store = store
@@ -44,9 +55,10 @@ class Reads:
         self._queue_max = queue_max
         self._jobs: deque[tuple[Callable[[], Awaitable[None]], Callable[[], None]]] = deque()
         self._welcomes: dict[UserId, list[Welcomed]] = {}
-        # One for each job, and one for all the welcomes that wait.
+        # One for each job, and one for all the welcomes that wait. Those are read one call at a time: who comes meanwhile
+        # shares the next one, as waking a thread of the store costs as much as reading for one user.
         self._wake = asyncio.Semaphore(0)
-        self._is_away = False
+        self._is_away = self._is_welcoming = False
         self._running = lanes
         self.lanes: tuple[Lane, ...] = (self._run,) * lanes
 
@@ -76,7 +88,7 @@ class Reads:
         if self._refuses_more():
             _tell(done, _unavailable())
             return
-        if not self._welcomes:
+        if not self._welcomes and not self._is_welcoming:
             self._wake.release()
         self._welcomes.setdefault(user, []).append(done)
 
@@ -95,8 +107,14 @@ class Reads:
 
     async def _next(self) -> None:
         # First those who connect: what the others wait for they asked for themselves.
-        if self._welcomes:
-            await self._read_welcomes()
+        if self._welcomes and not self._is_welcoming:
+            self._is_welcoming = True
+            try:
+                await self._read_welcomes()
+            finally:
+                self._is_welcoming = False
+                if self._welcomes:
+                    self._wake.release()
         else:
             run, _ = self._jobs.popleft()
             await run()
@@ -104,8 +122,6 @@ class Reads:
     async def _read_welcomes(self) -> None:
         users = tuple(islice(self._welcomes, WELCOMES_MAX))
         waiting = [self._welcomes.pop(user) for user in users]
-        if self._welcomes:
-            self._wake.release()
         pages: Sequence[SummaryPage | Refused] = [_unavailable()] * len(users)
         try:
             answer = await self._answer(lambda: self._store.welcome(users, MATCHES_PAGE_MAX))
