@@ -10,7 +10,7 @@ from server.adapters.bus_memory import MemoryHubOfNodes
 from server.adapters.limiter_memory import MemoryLimiter
 from server.adapters.limiter_redis import RedisLimiter
 from server.adapters.redis_bus import RedisBus, RedisBusSettings
-from server.adapters.redis_client import make_client
+from server.adapters.redis_client import close_client, make_client
 from server.adapters.sessions_memory import MemorySessions
 from server.adapters.sessions_redis import RedisSessions
 from server.adapters.store_memory import MemoryStore
@@ -117,7 +117,8 @@ def _on_redis(settings: Settings, clock: Clock, node: str) -> Shared:
 
     async def close() -> None:
         await bus.close()
-        await client.aclose()
+        await sessions.close()
+        await close_client(client)
 
     return Shared(
         bus=bus,

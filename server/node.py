@@ -162,7 +162,8 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     delivery = Delivery(hub, bus, typing, watches, telemetry)
     verifier, minter = _tokens(settings)
     jwks = await _issuer(settings, verifier, clock)
-    failures = Failures(_failures_rule(settings), clock.micros)
+    # Alone, what it counts itself is all there is.
+    failures = Failures(_failures_rule(settings), clock.micros, shared.limiter if settings.redis_url else None)
     book, proxies = RevocationBook(), TrustedProxies(settings.trusted_proxies)
     revoker = Revoker(
         RevokerParts(
@@ -281,6 +282,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             *shared.work,
             relay.run,
             revoker.run,
+            failures.run,
             *((jwks.run,) if jwks else ()),
         ),
     )

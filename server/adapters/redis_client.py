@@ -40,6 +40,15 @@ def make_client(url: str, timeout_s: float = TIMEOUT_S) -> Redis:
     return Redis.from_pool(make_pool(CONNECTIONS_MAX, timeout_s, connection_class=kind, **place, **options))
 
 
+async def close_client(client: Redis) -> None:
+    """Close every connection of a client, those to Sentinels, too."""
+    pool = client.connection_pool
+    await client.aclose()
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
 def _place(url: RedisUrl) -> tuple[type[AbstractConnection], dict[str, object]]:
     if url.path:
         return UnixDomainSocketConnection, {"path": url.path}

@@ -153,14 +153,14 @@ def test_it_decides_as_the_model_does(rule: Rule, kind: str, redis_url: str) -> 
 
     with asyncio.Runner() as runner:
         clock = FakeClock()
+        manager = opened(kind, redis_url, clock)
+        tested = runner.run(manager.__aenter__())
 
         @settings(max_examples=60)
         @given(steps)
         def plays(script: list[tuple[float, int, bool]]) -> None:
-            runner.run(play(limiter, clock, fresh("key"), script))
+            runner.run(play(tested, clock, fresh("key"), script))
 
-        manager = opened(kind, redis_url, clock)
-        limiter = runner.run(manager.__aenter__())
         try:
             plays()
         finally:

@@ -19,9 +19,11 @@ import pytest
 from protocol.ids import MatchId, Micros, Seq
 from server.adapters import sqlite_file, sqlite_thread, sqlite_write
 from server.adapters.sqlite_file import CHECKED_AT_OPEN_BYTES, SCHEMA_VERSION
+from server.adapters.sqlite_statements import SCHEMAS
 from server.adapters.sqlite_write import Writer
 from server.adapters.store_sqlite import SqliteStore
 from server.core.log import UNSTORABLE, Appended, Mark
+from server.core.revocations import Revocation
 from server.ports import StoreUnavailable, StoreUnusable
 from tests.support.clock import FakeClock
 from tests.support.programs import ROOT
@@ -158,6 +160,35 @@ async def test_a_schema_from_the_future_is_refused(path: Path) -> None:
     with closing(sqlite3.connect(path)) as newer:
         newer.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     assert f"a newer Duologue wrote it (schema {SCHEMA_VERSION + 1}" in await refusal(path)
+
+
+async def test_a_file_of_schema_1_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all that is in it; a step that fails leaves it as it was."""
+    with monkeypatch.context() as before:
+        before.setattr(sqlite_file, "SCHEMAS", SCHEMAS[:1])
+        before.setattr(sqlite_file, "SCHEMA_VERSION", 1)
+        async with opened(path) as world:
+            await world.make(ALICE, BOB)
+            written = await world.fill(3)
+            epoch = world.store.epoch
+    assert version_of(path) == 1
+    with monkeypatch.context() as broken:
+        broken.setattr(sqlite_file, "SCHEMAS", (*SCHEMAS[:1], SCHEMAS[1] + "CREATE TABLE store (twice TEXT)"))
+        assert "already exists" in await refusal(path)
+    assert version_of(path) == 1
+    for _ in range(2):
+        async with opened(path) as world:
+            assert world.store.epoch == epoch
+            assert [entry.seq for entry in await world.sync_all()][-3:] == [each.message.seq for each in written]
+            assert isinstance(world.store, SqliteStore)
+            await world.store.revoke(Revocation(ALICE, "t1", None, Micros(world.clock.wall_us + 1)))
+    assert version_of(path) == SCHEMA_VERSION
+
+
+def version_of(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
 
 
 async def test_damage_is_seen_at_opening(path: Path) -> None:

@@ -430,7 +430,6 @@ def test_a_refusal_is_what_the_catalogue_says() -> None:
 
 def test_the_claims_are_those_of_the_token_that_holds_now() -> None:
     session = Session(POLICY, START_S)
-    assert session.claims is None
     first, second = Claims(UserId("alice"), 1.0, 0.5, "t1"), Claims(UserId("alice"), 2.0, 1.5, "t2")
     session.receive(HELLO, START_S)
     session.accept(HELLO, first, START_S + 60)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from server.core.addresses import TrustedProxies
 from server.gateway import door
 from server.gateway.door import Door
 from server.gateway.limits import SocketLimits
@@ -37,6 +38,35 @@ def test_without_an_http_stack_the_rest_is_404() -> None:
     assert knock.transport.is_aborted
     knock.door.connection_lost(None)
     assert knock.wire.host.gauges.connections == 1
+
+
+def test_whom_a_trusted_proxy_connects_for_is_counted_and_told() -> None:
+    """The proxy's own sockets are not limited; a client's are, by what the proxy says and nobody else."""
+    wire = Wire(SocketLimits(connections_per_address_max=1))
+    wire.host.proxies = TrustedProxies(("192.0.2.7",))  # whom Knock comes from
+    said = ["X-Forwarded-For: 198.51.100.1", "x-forwarded-for:203.0.113.7", "Forwarded: for=198.51.100.2"]
+    first, second, other, plain = [Knock(wire=wire) for _ in range(4)]
+    for knock in (first, second):
+        knock.door.data_received(head(*said))
+    other.door.data_received(head("Forwarded: for=198.51.100.2"))
+    plain.door.data_received(b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n")
+    assert (first.status, second.status, other.status, plain.status) == (101, 429, 101, 404)
+    for knock in (first, second, other, plain):
+        assert knock.transport.protocol is not None
+        knock.transport.protocol.connection_lost(None)
+    again = Knock(wire=wire)
+    again.door.data_received(head(*said))
+    assert again.status == 101
+
+
+def test_nobody_else_is_believed() -> None:
+    """The header of a client that is no proxy changes nothing."""
+    wire = Wire(SocketLimits(connections_per_address_max=2))
+    wire.host.proxies = TrustedProxies(("10.0.0.0/8",))
+    knocks = [Knock(wire=wire) for _ in range(2)]
+    for number, knock in enumerate(knocks):
+        knock.door.data_received(head(f"X-Forwarded-For: 198.51.100.{number}"))
+    assert [knock.status for knock in knocks] == [101, 429]
 
 
 def test_a_deadline_after_the_end_is_harmless() -> None:

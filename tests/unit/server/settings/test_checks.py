@@ -46,6 +46,7 @@ def start(**environment: str) -> Settings:
         ({"TOKEN_ALGORITHMS": "HS256", "JWKS_URL": JWKS}, "TOKEN_ALGORITHMS: RS256, ES256 and EdDSA need JWKS_URL or JWKS_FILE, and those need one of them"),
         ({"ALLOWED_ORIGINS": "app.example"}, "ALLOWED_ORIGINS: 'app.example' is not like https://app.example, same-origin or *"),
         ({"ALLOWED_ORIGINS": "https://app.example/"}, "ALLOWED_ORIGINS: 'https://app.example/' is not like https://app.example, same-origin or *"),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8,proxy.example"}, "TRUSTED_PROXIES: 'proxy.example' is no address and no network like 10.0.0.0/8"),
         ({"ALLOWED_ORIGINS": "https://App.example"}, "ALLOWED_ORIGINS: 'https://App.example' is not like https://app.example, same-origin or *"),
         ({"OUTBOX_MAX_BYTES": "65536"}, "OUTBOX_MAX_BYTES: must be at least four times MAX_MESSAGE_BYTES"),
         ({"TYPING_EXPIRES_MS": "3000"}, "TYPING_EXPIRES_MS: must be more than TYPING_INTERVAL_MS, or typing flickers"),
