@@ -14,7 +14,6 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 HOPS_MAX: Final = 32
 # More than anybody has; the rest is what a client made up.
-_NODE_PREFIX: Final = 64
 # RFC 7239 section 4: pairs of one hop are parted by semicolons, values may be quoted.
 _FOR: Final = re.compile(r'(?:^|;)\s*for\s*=\s*(?:"([^"]*)"|([^\s;",]*))', re.IGNORECASE)
 _WITH_PORT: Final = re.compile(r"\[([^\]]+)\](?::\d{1,5})?|(\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}")
@@ -82,7 +81,8 @@ def counted_as(address: str) -> str:
     parsed = parse(address)
     if parsed is None or isinstance(parsed, ipaddress.IPv4Address):
         return address if parsed is None else str(parsed)
-    return str(ipaddress.ip_network((parsed, _NODE_PREFIX), strict=False))
+    # Not as `ip_network` writes it: that takes five times as long, at every connect.
+    return f"{int(parsed) >> 64:016x}::/64"
 
 
 def _x_forwarded_for(values: Sequence[str]) -> Iterator[str]:
