@@ -62,6 +62,7 @@ import { listenToThePage } from "./wake.js";
  * @property {{match: string, users: string[]}} typing These other users are writing.
  * @property {Presence} presence A watched user came, went or became unknown.
  * @property {{name: string, data: Record<string, unknown>}} event Something the app's backend tells.
+ * @property {{active: boolean}} degraded While active, news from other nodes of the server may come late; nothing is lost.
  */
 
 const MAX_ENTRIES = 1_000;
@@ -401,6 +402,9 @@ export class Duologue extends Emitter {
         return;
       case "event":
         this.emit("event", { name: push.name, data: push.data });
+        return;
+      case "degraded":
+        this.emit("degraded", { active: push.active });
         return;
       case "gap":
         this.#matches.gap(push.match);

@@ -9,6 +9,7 @@
 /** @import { StoredMatch } from "./match_log.js" */
 
 import { MatchLog } from "./match_log.js";
+import { DuologueError } from "./protocol.js";
 
 /**
  * @typedef {object} MatchesOptions
@@ -26,6 +27,9 @@ import { MatchLog } from "./match_log.js";
  */
 
 const RELOAD_PAGE = 50;
+/** How often a repair is tried while the server says "not now" (many matches repaired at once, a store that is away). */
+const REPAIR_TRIES = 8;
+const REPAIR_PAUSE_MS = 1000;
 /** `hello` has to fit in a frame of 64 KiB, beside a token of 4 KiB. */
 const CURSORS_MAX_BYTES = 56_000;
 /** A cursor without its match. */
@@ -233,9 +237,9 @@ export class Matches {
     if (this.#repairing.has(log.match)) return;
     this.#repairing.add(log.match);
     try {
-      await work();
+      await patiently(work);
     } catch {
-      // The connection went away in between (or the server is in trouble): hello resumes from where we are.
+      // The connection went away in between (or the server is in lasting trouble): hello resumes from where we are.
     } finally {
       this.#repairing.delete(log.match);
     }
@@ -272,5 +276,17 @@ export class Matches {
     this.options.changed(log.match, "reset");
     this.#applied(log, following);
     this.options.changed(log.match, "unread");
+  }
+}
+
+/** Do `work`, again after the time told when it is refused for now. @param {() => Promise<void>} work */
+async function patiently(work) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await work();
+    } catch (problem) {
+      if (!(problem instanceof DuologueError) || !problem.temporary || tries >= REPAIR_TRIES) throw problem;
+      await new Promise((resume) => setTimeout(resume, problem.retry_after_ms ?? REPAIR_PAUSE_MS));
+    }
   }
 }

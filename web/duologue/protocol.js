@@ -87,6 +87,7 @@
  *   | {type: "event", name: string, data: Record<string, unknown>}
  *   | {type: "gap", match: string}
  *   | {type: "reset", match: string}
+ *   | {type: "degraded", active: boolean}
  *   | {type: "token_expiring", in_ms: number}
  *   | {type: "going_away", after_ms: number}} Push
  */

@@ -100,6 +100,19 @@ test("after reset, and after a gap too long to hold, the newest page is read ins
   await play.chat.close();
 });
 
+test("a repair that is refused for now is tried again after the time told", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([summary(5)]);
+  socket.push({ type: "reset", match: "m1" });
+  socket.refuse(await socket.expect("history"), "rate_limited", { retry_after_ms: 5 });
+  const reset = play.next("match", ({ change }) => change === "reset");
+  socket.ok(await socket.expect("history"), { match: "m1", messages: [message(3), message(2)], complete: false });
+  await reset;
+  assert.deepEqual(texts(play.chat.entries("m1").entries), ["text 2", "text 3"]);
+  await play.chat.close();
+});
+
 test("matches come, change and go while connected and while away", async () => {
   const play = new Play();
   play.chat.connect();
