@@ -96,6 +96,12 @@ unit: .venv/.test-ok ## pytest, all of it, with the coverage gates
 proof: .venv/.test-ok ## break each promise in front of your eyes; PASS or FAIL
 	@$(PYTHON) -m tests.proof
 
+.PHONY: chaos
+chaos: .venv/.test-ok ## break what nodes stand on while people write; PASS or FAIL (SEED=1 DURATION_S=60 NODES=3)
+	@scripts/need.sh $(DEBIAN_PACKAGES)
+	@$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(DURATION_S),--duration $(DURATION_S)) \
+		$(if $(NODES),--nodes $(NODES))
+
 .PHONY: bench
 bench: .venv/.test-ok ## measure it beside a bare relay and a C loop
 	@$(PYTHON) -m tests.benchmarks

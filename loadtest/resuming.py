@@ -37,9 +37,9 @@ from protocol.limits import SYNC_CURSORS_MAX, SYNC_DELAY_MS
 
 BEFORE_ALL: Final[Cursor] = (Seq(0), Micros(0))
 # The cursor of one who holds nothing.
+HELLO_WITHIN_S: Final = 10.0
 _RETRY_FIRST_S: Final = 0.05
 _RETRY_MAX_S: Final = 2.0
-_HELLO_WITHIN_S: Final = 10.0
 _REFUSED_RETRY_S: Final = 0.2
 
 
@@ -60,8 +60,16 @@ class ResumingClient:
     `losing` is the share of pushed entries that it throws away unseen, as a bad way between would.
     """
 
-    def __init__(self, identity: Identity, chance: Callable[[], float], *, follow: bool = True) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        chance: Callable[[], float],
+        *,
+        follow: bool = True,
+        hello_within_s: float = HELLO_WITHIN_S,
+    ) -> None:
         self._identity = identity
+        self._hello_within_s = hello_within_s
         self._chance = chance
         self._follow = follow
         self.losing = 0.0
@@ -74,6 +82,7 @@ class ResumingClient:
         self._cursors: dict[MatchId, Cursor] = {}
         self._early: dict[MatchId, dict[Seq, Entry]] = {}
         self._syncing: set[MatchId] = set()
+        self._sync_again: set[MatchId] = set()
         self._unsent: dict[tuple[MatchId, ClientId], Submission] = {}
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self.log = ClientLog(identity.user, identity.device)
@@ -147,18 +156,21 @@ class ResumingClient:
         """Live through one connection and return its close code; None when there was none."""
         client = self._client = Client(token=self._identity.token(), on_push=self._push)
         try:
-            async with asyncio.timeout(_HELLO_WITHIN_S):
+            async with asyncio.timeout(self._hello_within_s):
                 await client.open(self._identity.url)
                 self.log.connections += 1
                 self._syncing.clear()
+                self._sync_again.clear()
                 welcome = await client.hello(
                     dict(list(self._cursors.items())[:500]), device=self._identity.device, session=self._session
                 )
             self._welcome(welcome)
-        except (OSError, HandshakeRefused):
+        except (OSError, HandshakeRefused):  # a TimeoutError is an OSError; its socket may be open, and would go on
             self._failures += 1
+            if client.is_open:
+                client.abort()
             return None
-        except (Closed, Refused, TimeoutError):
+        except (Closed, Refused):
             self._failures += 1
             client.abort()
         return await client.closed()
@@ -278,10 +290,13 @@ class ResumingClient:
             self._sync([match])
 
     def _sync(self, matches: Iterable[MatchId]) -> None:
-        """Ask for what came after the cursors of `matches`, unless that is being asked."""
+        """Ask for what came after the cursors of `matches`; what is being asked is asked again afterwards."""
         if not self._follow:
             return
-        wanted = [match for match in matches if match not in self._syncing]
+        asked = set(matches)
+        # The answer under way may have been read before that was stored which is missed now.
+        self._sync_again |= asked & self._syncing
+        wanted = sorted(asked - self._syncing)
         for match in wanted:
             self.log.shown.setdefault(match, [])
         for start in range(0, len(wanted), SYNC_CURSORS_MAX):
@@ -300,9 +315,12 @@ class ResumingClient:
         )
 
     def _synced(self, asked: tuple[MatchId, ...], payload: bytes) -> None:
+        again = self._sync_again.intersection(asked)
+        self._sync_again -= again
         self._syncing.difference_update(asked)
         for match, page in decode_synced(payload).matches.items():
             self._take_page(match, page)
+        self._sync(again - self._syncing)
         self._tell_waiters()
 
     def _take_page(self, match: MatchId, page: SyncedMatch) -> None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from loadtest.resuming import BEFORE_ALL, Identity, ResumingClient
+from loadtest.resuming import BEFORE_ALL, HELLO_WITHIN_S, Identity, ResumingClient
 from protocol.close_codes import CloseCode
 from protocol.codec import encode_body
 from protocol.errors import ErrorCode
@@ -60,10 +60,13 @@ async def stay(talk: Talk) -> None:
 
 
 @asynccontextmanager
-async def resuming(*scripts: Script, follow: bool = True) -> AsyncIterator[ResumingClient]:
+async def resuming(
+    *scripts: Script, follow: bool = True, hello_within_s: float = HELLO_WITHIN_S
+) -> AsyncIterator[ResumingClient]:
     """Let a client live against these scripts, one a connection."""
     async with scripted(*scripts) as url, asyncio.TaskGroup() as group:
-        client = ResumingClient(Identity(url, ALICE, lambda: "t", "phone"), lambda: AT_ONCE, follow=follow)
+        identity = Identity(url, ALICE, lambda: "t", "phone")
+        client = ResumingClient(identity, lambda: AT_ONCE, follow=follow, hello_within_s=hello_within_s)
         group.create_task(client.run())
         yield client
         await client.stop()
@@ -332,3 +335,35 @@ async def test_one_that_follows_nothing_reads_nothing() -> None:
         await client.until(lambda: M in client.log.left)
     await done.wait()
     assert (client.log.shown, client.log.synced) == ({}, 0)
+
+
+async def test_a_server_that_does_not_answer_hello_is_left() -> None:
+    """A frozen node takes connections and says nothing; when it goes on, it finds the socket closed."""
+    left = asyncio.Event()
+
+    async def silent(talk: Talk) -> None:
+        await talk.hear()
+        await talk.connection.wait_closed()
+        left.set()
+
+    async with resuming(silent, after_sync(stay, 1), hello_within_s=0.2) as client:
+        await client.until_held(M, 1)
+        await left.wait()
+    assert client.log.connections == 2
+
+
+async def test_what_is_missed_while_a_sync_is_under_way_is_asked_for_after_it() -> None:
+    """The answer may have been read from the store before."""
+
+    async def script(talk: Talk) -> None:
+        await talk.greet(SUMMARY)
+        first = await talk.hear()
+        assert isinstance(first, Sync)
+        await talk.say(Gap(M), Synced(first.id, {M: SyncedMatch(messages(1), True)}, ()))
+        second = await answer_sync(talk, 2)
+        assert second.cursors == {M: (1, 10)}
+        await stay(talk)
+
+    async with resuming(script) as client:
+        await client.until_held(M, 2)
+    assert shown(client) == [1, 2]

@@ -1,0 +1,1 @@
+"""Two or three nodes on PostgreSQL and Redis under faults from a seed: `python -m tests.chaos`."""

@@ -1,0 +1,152 @@
+"""Nodes over one private PostgreSQL (durable, as in production) and one private Redis; each can be hurt and healed."""
+
+import asyncio
+import re
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Final
+
+from loadtest.api import Api
+from tests.proof.node import API_KEY, TOKEN_SECRET, UNLIMITED
+from tests.support.private_postgres import SETTINGS, PrivatePostgres, private_postgres, running_cluster
+from tests.support.private_redis import PrivateRedis, private_redis
+from tests.support.private_server import inherited
+from tests.support.programs import Program, ProgramError, free_port, running
+
+_NUMBER: Final = re.compile(r"^duologue_(\w+?)(?:_total)? (\S+)$", re.MULTILINE)
+_GAUGE: Final = re.compile(r"^# TYPE duologue_(\w+) gauge$", re.MULTILINE)
+# The line of a request that is being answered counts itself.
+OWN_REQUESTS: Final = {"http_connections_open": 1.0}
+START_ATTEMPTS: Final = 20
+START_PAUSE_S: Final = 0.5
+
+
+class Node:
+    """One node; the port stays over its lives."""
+
+    def __init__(self, name: str, argv: tuple[str, ...], settings: dict[str, str]) -> None:
+        self.name = name
+        self.port = free_port()
+        self._argv = argv
+        self._settings = settings
+        self._stack = ExitStack()
+        self._program: Program | None = None
+        self.printed: list[str] = []
+
+    async def start(self) -> None:
+        """Start it; while it cannot (its store is away, too) try again, as whatever supervises it does."""
+        for attempt in range(START_ATTEMPTS):
+            try:
+                await asyncio.to_thread(self._start)
+            except ProgramError as error:
+                self.printed.append(f"did not start: {error}")
+                if attempt == START_ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(START_PAUSE_S)
+            else:
+                return
+
+    async def kill(self) -> None:
+        """Kill -9."""
+        if self._program is not None:
+            await asyncio.to_thread(self._program.kill)
+            await self.stop()
+
+    async def stop(self) -> None:
+        """End it in order, if it is still there, and keep what it printed."""
+        if self._program is not None:
+            program, self._program = self._program, None
+            await asyncio.to_thread(self._stack.close)
+            self.printed.append(program.output())
+
+    def freeze(self) -> None:
+        """Let it do nothing, and let nobody know."""
+        if self._program is not None:
+            self._program.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on as if nothing had been."""
+        if self._program is not None:
+            self._program.process.send_signal(signal.SIGCONT)
+
+    @property
+    def log(self) -> str:
+        """Everything that it printed in all its lives."""
+        return "\n".join([*self.printed, *([self._program.output()] if self._program else [])])
+
+    def api(self) -> Api:
+        """Return a backend that talks to it."""
+        return Api(f"http://127.0.0.1:{self.port}", API_KEY)
+
+    async def numbers(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Read its counters and its gauges."""
+        api = self.api()
+        text = (await api.call("GET", "/metrics")).body.decode()
+        api.close()
+        gauges = set(_GAUGE.findall(text))
+        values = {name: float(value) for name, value in _NUMBER.findall(text)}
+        counters = {name: value for name, value in values.items() if name not in gauges}
+        return counters, {name: values[name] - OWN_REQUESTS.get(name, 0.0) for name in gauges if name in values}
+
+    def _start(self) -> None:
+        environment = {
+            **inherited(),
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "API_KEYS": API_KEY,
+            "TOKEN_SECRETS": TOKEN_SECRET,
+            "NODE_NAME": self.name,
+            **UNLIMITED,
+            **self._settings,
+        }
+        self._stack = ExitStack()
+        node = running((sys.executable, *self._argv), ready=f":{self.port}", environment=environment)
+        self._program = self._stack.enter_context(node)
+
+
+class Cluster:
+    """What is under test, and everything that it stands on."""
+
+    def __init__(self, stack: ExitStack, nodes: int, argv: tuple[str, ...] = ("-m", "server")) -> None:
+        self._stack = stack
+        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="duologue-chaos-")))
+        self.postgres: PrivatePostgres = stack.enter_context(private_postgres(is_durable=True))
+        self.redis: PrivateRedis = stack.enter_context(private_redis(self.folder))
+        settings = {"DATABASE_URL": self.postgres.url(), "REDIS_URL": self.redis.url}
+        self.nodes = [Node(f"node{number}", argv, settings) for number in range(1, nodes + 1)]
+
+    async def start(self) -> None:
+        """Start every node, the first alone: it makes the tables."""
+        for node in self.nodes:
+            await node.start()
+
+    async def stop(self) -> None:
+        """End every node in order."""
+        await asyncio.gather(*(node.stop() for node in self.nodes))
+
+    async def restart_postgres(self, how: signal.Signals) -> None:
+        """End PostgreSQL, in order (SIGINT) or as after a crash (SIGQUIT), and start it again on its data."""
+        await asyncio.to_thread(self.postgres.program.stop, how)
+        again: Callable[[], AbstractContextManager[PrivatePostgres]] = lambda: running_cluster(  # noqa: E731
+            self.postgres.folder, SETTINGS, self.postgres.port
+        )
+        self.postgres.program = (await asyncio.to_thread(self._stack.enter_context, again())).program
+
+    def troubles(self) -> Counter[str]:
+        """Count what the nodes' logs say of the bus, by its first words."""
+        found: Counter[str] = Counter()
+        for node in self.nodes:
+            for reason in re.findall(r"event=bus\.trouble reason=(\"[^\"]*\"|\S+)", node.log):
+                found[re.sub(r"\d[\d.]*", "N", reason.strip('"')).split(":")[0]] += 1
+            found["repair"] += node.log.count("event=bus.repair")
+        return found
+
+    @property
+    def tracebacks(self) -> int:
+        """How many faults of its own the server logged."""
+        return sum(node.log.count("Traceback") for node in self.nodes)

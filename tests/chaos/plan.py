@@ -1,0 +1,55 @@
+"""What will be done when: made from the seed before anything starts, so that the same seed is the same plan."""
+
+import random
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+
+class Kind(NamedTuple):
+    """A kind of fault: its name, on which track it is (tracks go on at the same time), how many seconds it lasts."""
+
+    name: str
+    track: str
+    shortest_s: float
+    longest_s: float
+
+
+class Step(NamedTuple):
+    """One fault: when it begins (seconds after the start), how long it lasts, and a number for its own chance."""
+
+    at_s: float
+    kind: Kind
+    lasts_s: float
+    chance: int
+
+
+KINDS: Final = (
+    Kind("node killed", "nodes", 0.0, 2.0),
+    Kind("sockets cut", "sockets", 0.0, 0.0),
+    Kind("bus readers cut", "redis", 0.0, 0.0),
+)
+# From the end of a fault to the beginning of the next one of its track.
+PAUSE_S: Final = (0.7, 2.5)
+FIRST_S: Final = 1.0
+
+
+def make_plan(seed: int, duration_s: float, kinds: Sequence[Kind] = KINDS) -> list[Step]:
+    """Return the faults by their beginning; each track goes through its kinds in an order of chance, again and again."""
+    steps: list[Step] = []
+    for track in dict.fromkeys(kind.track for kind in kinds):
+        steps += _track(random.Random(f"{seed}/{track}"), duration_s, [kind for kind in kinds if kind.track == track])
+    return sorted(steps, key=lambda step: step.at_s)
+
+
+def _track(chance: random.Random, duration_s: float, kinds: list[Kind]) -> list[Step]:
+    steps: list[Step] = []
+    at_s = FIRST_S
+    while True:
+        chance.shuffle(kinds)
+        for kind in kinds:
+            at_s += chance.uniform(*PAUSE_S)
+            lasts_s = chance.uniform(kind.shortest_s, kind.longest_s)
+            if at_s + lasts_s > duration_s:
+                return steps
+            steps.append(Step(at_s, kind, lasts_s, chance.randrange(1_000_000)))
+            at_s += lasts_s
