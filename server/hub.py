@@ -48,7 +48,7 @@ class Recipient(Protocol):
 class Hub:
     """Who is connected here. Registries are dictionaries, so that the order of delivery can be replayed."""
 
-    __slots__ = ("_connections", "_flusher", "_members", "_sessions", "_telemetry")
+    __slots__ = ("_connections", "_flusher", "_members", "_sessions", "_telemetry", "is_degraded")
 
     def __init__(self, flusher: Flusher, telemetry: Telemetry) -> None:
         self._flusher = flusher
@@ -57,6 +57,8 @@ class Hub:
         self._connections: dict[UserId, Recipient | tuple[Recipient, ...]] = {}
         self._sessions: dict[SessionId, Recipient] = {}
         self._members: dict[MatchId, Members] = {}
+        # Other nodes are not heard, so that nothing about members is worth keeping.
+        self.is_degraded = False
 
     # ---- connections
 
@@ -111,6 +113,8 @@ class Hub:
 
     def set_members(self, match: MatchId, members: Members) -> None:
         """The match has these members from now on; without room the matches that were learnt first are forgotten."""
+        if self.is_degraded:
+            return
         if match not in self._members and len(self._members) >= MEMBERS_CACHED_MAX:
             # An eighth at once, because each look for the oldest passes the places of those forgotten before.
             for oldest in list(islice(self._members, MEMBERS_CACHED_MAX // 8 + 1)):
@@ -120,6 +124,11 @@ class Hub:
     def forget_members(self) -> None:
         """Believe nothing about members: changes elsewhere may have gone unheard."""
         self._members.clear()
+
+    def hears_others(self, *, hears: bool) -> None:
+        """Keep what is learnt of members only while changes made on other nodes are heard."""
+        self.is_degraded = not hears
+        self.forget_members()
 
     # ---- delivery
 

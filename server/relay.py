@@ -14,7 +14,7 @@ from msgspec import Struct
 from protocol.from_server import Degraded, Entry, Gap, MatchLeft, MembersChanged, Presence
 from protocol.ids import Micros, UserId
 from protocol.limits import MATCHES_PAGE_MAX, PAGE_MAX
-from server.core.log import Refused
+from server.core.log import MatchState, Refused
 from server.core.notices import MembersNews, Notice
 from server.core.routes import Route
 from server.delivery import Delivery, made
@@ -31,7 +31,7 @@ CLAIMED_MAX: Final = 100
 EXPIRE_EVERY: Final = 30
 # Rounds between two looks for routes that nobody will ask for any more.
 
-Tell = Callable[[Sequence[UserId], bytes], None]
+Push = tuple[Sequence[UserId], bytes]
 
 
 class RelayParts(Struct, frozen=True):
@@ -81,9 +81,10 @@ class Relay:
             self._parts.delivery.presence(change)
 
     def repair(self, since: Micros) -> None:
-        """Tell again, in the next round, what was committed since then."""
+        """Tell again, in the next round, what was committed since then; news of members may have been missed, too."""
         self._parts.telemetry.repairs += 1
-        self._repair_since = since if self._repair_since is None else min(since, self._repair_since)
+        self._parts.hub.forget_members()
+        self._repair_from(since)
 
     def routed(self, route_ids: Sequence[int]) -> None:
         """Note, in the next round, that these commits are on their way."""
@@ -94,7 +95,7 @@ class Relay:
         if alive == self._is_alive:
             return
         self._is_alive = alive
-        self._parts.hub.forget_members()
+        self._parts.hub.hears_others(hears=alive)
         _log.warning("bus.alive" if alive else "bus.away", extra=event(reason=self._parts.bus.trouble))
         framed = frame(Degraded(active=not alive))
         for recipient in self._parts.hub:
@@ -109,11 +110,12 @@ class Relay:
             await asyncio.sleep(ROUND_S)
             rounds += 1
             try:
-                await self._round(rounds)
+                await self.round(rounds)
             except StoreUnavailable as unavailable:
                 _log.debug("relay.store_unavailable", extra=event(reason=unavailable.reason))
 
-    async def _round(self, rounds: int) -> None:
+    async def round(self, rounds: int) -> None:
+        """Do the round with this number; raise `StoreUnavailable`, and what was not done is done in the next one."""
         routes = self._parts.routes
         if routes is None:
             return
@@ -125,69 +127,95 @@ class Relay:
                 self._routed = routed + self._routed
                 raise
         if self._repair_since is not None:
-            since = self._repair_since
-            for route in await routes.routes_since(since):
-                await self._tell(route, self._parts.hub.push)
-            if self._repair_since == since:
-                self._repair_since = None
+            await self._repair(routes, self._repair_since)
         if self._is_alive:
             await self._claim(routes)
         if rounds % EXPIRE_EVERY == 0:
             await routes.expire_routed()
 
+    async def _repair(self, routes: RouteLog, since: Micros) -> None:
+        self._repair_since = None  # One that is asked for meanwhile is another one: it may have missed later commits.
+        try:
+            for route in await routes.routes_since(since):
+                for users, framed in await self._told(route):
+                    self._parts.hub.push(users, framed)
+        except StoreUnavailable:
+            self._repair_from(since)
+            raise
+
+    def _repair_from(self, since: Micros) -> None:
+        self._repair_since = since if self._repair_since is None else min(since, self._repair_since)
+
     async def _claim(self, routes: RouteLog) -> None:
         """Route what its own node could not: it died, or it lost the bus."""
-
-        def everywhere(users: Sequence[UserId], framed: bytes) -> None:
-            self._parts.hub.push(users, framed)
-            self._parts.bus.route(users, framed)
-
         for route in await routes.claim_unrouted(self._parts.node, UNROUTED_AFTER_S, CLAIMED_MAX):
-            await self._tell(route, everywhere)
+            # In one turn, so that none of these frames counts as another commit's.
+            for users, framed in await self._told(route):
+                self._parts.hub.push(users, framed)
+                self._parts.bus.route(users, framed)
             self._parts.bus.batch_ended(route.route_id)
 
-    async def _tell(self, route: Route, tell: Tell) -> None:
+    async def _told(self, route: Route) -> list[Push]:
+        """Read what has to be told of a commit, and to whom, in order."""
+        pushes: list[Push] = []
         for span in route.spans:
+            # Before the entries: those after the state's last one say themselves who came and went.
+            state = await self._parts.store.match(span.match)
             page = await self._parts.store.history(
                 span.match, None, before=None, after=Micros(span.first_at - 1), limit=PAGE_MAX
             )
-            if isinstance(page, Refused):
+            if state is None or isinstance(page, Refused):
                 continue
-            (members,) = await self._parts.store.members((span.match,))
-            if not page.complete:  # Too much has happened since: the store answers each of them alone.
-                tell(members, frame(Gap(span.match)))
-                continue
-            for entry, viewers in reversed(_with_viewers(page.entries, members)):
-                if entry.created_at <= span.last_at:
-                    await self._tell_entry(entry, viewers, tell)
+            if page.complete:
+                for entry, viewers in with_viewers(page.entries, state):
+                    if entry.created_at <= span.last_at:
+                        pushes += await self._of_entry(entry, viewers)
+            else:  # Too much has happened since: the store answers each of them alone.
+                gone = [user for entry in page.entries if isinstance(entry, MembersChanged) for user in entry.left]
+                pushes.append((tuple(dict.fromkeys((*state.members, *gone))), frame(Gap(span.match))))
+        return pushes
 
-    async def _tell_entry(self, entry: Entry, viewers: Sequence[UserId], tell: Tell) -> None:
-        if isinstance(entry, MembersChanged):
-            await self._tell_joined(entry, tell)
-        tell(viewers, frame(entry))
-        if isinstance(entry, MembersChanged) and entry.left:
-            tell(entry.left, frame(MatchLeft(entry.match)))
-
-    async def _tell_joined(self, entry: MembersChanged, tell: Tell) -> None:
-        if not entry.joined:
-            return
-        pages = await self._parts.store.welcome(entry.joined, MATCHES_PAGE_MAX)
-        for user, page in zip(entry.joined, pages, strict=True):
-            for summary in page.matches:
-                if summary.match == entry.match:
-                    tell((user,), frame(made(summary)))
-
-
-def _with_viewers(entries: Sequence[Entry], members: Sequence[UserId]) -> list[tuple[Entry, Sequence[UserId]]]:
-    """Return, newest first, each entry with those who may see it: who was a member then, and who left by it."""
-    seen: list[tuple[Entry, Sequence[UserId]]] = []
-    now = dict.fromkeys(members)
-    for entry in reversed(entries):
+    async def _of_entry(self, entry: Entry, viewers: Sequence[UserId]) -> list[Push]:
         if not isinstance(entry, MembersChanged):
-            seen.append((entry, tuple(now)))
-            continue
-        now.update(dict.fromkeys(entry.left))
+            return [(viewers, frame(entry))]
+        pushes = await self._of_joined(entry) if entry.joined else []
+        pushes.append((viewers, frame(entry)))
+        if entry.left:
+            self._parts.members_changed((*entry.left, *entry.members))
+            pushes.append((entry.left, frame(MatchLeft(entry.match))))
+        return pushes
+
+    async def _of_joined(self, entry: MembersChanged) -> list[Push]:
+        pages = await self._parts.store.welcome(entry.joined, MATCHES_PAGE_MAX)
+        return [
+            ((user,), frame(made(summary)))
+            for user, page in zip(entry.joined, pages, strict=True)
+            for summary in page.matches
+            if summary.match == entry.match
+        ]
+
+
+def with_viewers(entries: Sequence[Entry], state: MatchState) -> list[tuple[Entry, Sequence[UserId]]]:
+    """Return each entry with those who may see it: who was a member then, and who left by it.
+
+    `entries` are oldest first and without gaps; `state` is the match's, read before them.
+    """
+    known = sum(entry.seq <= state.last_seq for entry in entries)
+    seen: list[tuple[Entry, Sequence[UserId]]] = []
+    now = dict.fromkeys(state.members)
+    for entry in reversed(entries[:known]):
+        if isinstance(entry, MembersChanged):
+            now.update(dict.fromkeys(entry.left))
         seen.append((entry, tuple(now)))
-        for user in entry.joined:
-            now.pop(user, None)
+        if isinstance(entry, MembersChanged):
+            for user in entry.joined:
+                now.pop(user, None)
+    seen.reverse()
+    members: Sequence[UserId] = state.members
+    for entry in entries[known:]:
+        if isinstance(entry, MembersChanged):
+            members = entry.members
+            seen.append((entry, (*members, *entry.left)))
+        else:
+            seen.append((entry, members))
     return seen

@@ -14,7 +14,7 @@ from protocol.close_codes import CloseCode
 from protocol.codec import Malformed, encode_body
 from protocol.errors import ErrorCode
 from protocol.from_client import AuthRefresh, Hello, MessageSend, Receipt, Typing
-from protocol.from_server import Error, GoingAway, Ok, Sent
+from protocol.from_server import Degraded, Error, GoingAway, Ok, Sent
 from protocol.ids import RequestId, Seq, SessionId, UserId
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MembersSet, Refused
 from server.core.rate_limits import UserBuckets
@@ -217,6 +217,8 @@ class Router:
         if replaced is not None:  # After the new one is there: its user was never away.
             replaced.close(CloseCode.REPLACED, "a newer connection of this session took over")
         parts.resumer.start(peer, action.hello)
+        if parts.hub.is_degraded:  # It is held behind the welcome.
+            peer.send(frame(Degraded(active=True)))
 
     # ---- answers
 

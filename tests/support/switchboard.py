@@ -32,7 +32,7 @@ from server.failures import Failures
 from server.gateway.wheel import TimerWheel
 from server.hub import Hub, Recipient
 from server.identities import Identities, IssuerKeys
-from server.journal import Journal
+from server.journal import Journal, Routing
 from server.outbox import Flusher, Outbox
 from server.peer import Peer
 from server.ports import Store
@@ -42,6 +42,7 @@ from server.resume import Resumer, WelcomeFacts
 from server.router import Parts, Router
 from server.telemetry import Telemetry
 from tests.support.clock import FakeClock
+from tests.support.route_log import RoutedStore
 from tests.support.sockets import MemoryLoop
 from tests.support.tokens import SECRET
 
@@ -159,6 +160,10 @@ class Client(Struct):
 class Switchboard:
     """Everything between the sockets and the store."""
 
+    clock: FakeClock
+    routes: RoutedStore | None
+    nodes: MemoryHubOfNodes
+
     def __init__(
         self,
         *,
@@ -167,20 +172,31 @@ class Switchboard:
         connections_max: int = 5,
         issuer: IssuerKeys | None = None,
         failures_max: int = 1_000_000,
+        routes: RoutedStore | None = None,
+        beside: "Switchboard | None" = None,
+        clock: FakeClock | None = None,
+        name: str = "here",
     ) -> None:
-        self.clock = FakeClock()
+        """Make a node; with `routes` its store is shared by nodes, with `beside` it is another one on the same bus and store."""
+        if beside is not None:
+            store, routes, clock = beside.store, beside.routes, beside.clock
+        self.name = name
+        self.routes = routes
+        self.clock = clock or FakeClock()
         self.loop = MemoryLoop()
         self.policy = policy
         self.telemetry = Telemetry()
         self.wheel = TimerWheel(self.clock.now)
         self.flusher = Flusher(self.loop, bound_bytes=BOUND_BYTES, hold_s=0.1)
         self.hub = Hub(self.flusher, self.telemetry)
-        self.store: Store = store or MemoryStore(self.clock)
-        self.journal = Journal(self.store)
+        self.store: Store = store or routes or MemoryStore(self.clock)
         self.reads = Reads(self.store, 1)
         self.logins = Reads(self.store, 1)
-        self.nodes = MemoryHubOfNodes(self.clock, 2.0)
+        self.nodes = beside.nodes if beside else MemoryHubOfNodes(self.clock, 2.0)
         self.bus = self.nodes.bus()
+        self.journal = Journal(
+            self.store, routing=Routing(routes, lambda: name, self.bus.batch_ended) if routes is not None else None
+        )
         self.watches: Watches[Recipient] = Watches()
         self.typing = TypingBook(3.0, 8.0)
         self.delivery = Delivery(self.hub, self.bus, self.typing, self.watches, self.telemetry)
@@ -188,7 +204,7 @@ class Switchboard:
         self.secret = secret_key(SECRET)
         self.minter = TokenMinter(TOKENS, self.secret)
         self.verifier = TokenVerifier(TOKENS, (self.secret,))
-        self.sessions = MemorySessions("here")
+        self.sessions = MemorySessions(name)
         self.revocations = RevocationBook()
         self.failures = Failures(FixedWindow("auth", failures_max, 900_000), self.clock.micros)
         self.identities = Identities(
@@ -200,7 +216,8 @@ class Switchboard:
             failures=self.failures,
         )
         self.router = self._router(connections_max)
-        self.bus.start(self._relay())
+        self.relay = self._relay()
+        self.bus.start(self.relay)
 
     def _relay(self) -> Relay:
         return Relay(
@@ -209,8 +226,8 @@ class Switchboard:
                 hub=self.hub,
                 delivery=self.delivery,
                 store=self.store,
-                routes=None,
-                node="here",
+                routes=self.routes,
+                node=self.name,
                 apply=lambda _: None,
                 members_changed=self.router.members_changed,
                 telemetry=self.telemetry,
@@ -263,7 +280,7 @@ class Switchboard:
 
         def done(change: MembersSet | Refused) -> None:
             assert isinstance(change, MembersSet)
-            self.delivery.members_set(change)
+            self.router.members_set(change)
             outcome.set_result(change)
 
         self.journal.set_members(MatchId(match), tuple(map(UserId, members)), done)
