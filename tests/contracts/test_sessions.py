@@ -1,5 +1,6 @@
 """Every list of sessions: each node's are seen by all nodes, oldest first, and a node that is gone is forgotten."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -69,6 +70,7 @@ async def test_sessions_are_seen_on_every_node_oldest_first(world: World) -> Non
     for node in (world.here, world.there):
         assert list(await node.of(ALICE)) == [first, second, third]
     assert list(await world.here.of(UserId("nobody"))) == []
+    assert (world.here.node, world.there.node) == ("n1", "n2")
 
 
 async def test_what_is_removed_is_seen_no_more(world: World) -> None:
@@ -141,6 +143,22 @@ async def test_a_node_that_leaves_takes_its_sessions_along(client: Redis) -> Non
     assert len([key async for key in client.scan_iter(f"{prefix}*")]) == WRITTEN_AT_ONCE + 5
     await sessions.close()
     assert [key async for key in client.scan_iter(f"{prefix}*")] == []
+
+
+async def test_changes_are_written_soon_and_everything_anew(client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what Redis lost meanwhile."""
+    monkeypatch.setattr("server.adapters.sessions_redis.REFRESH_S", 0.05)
+    prefix = f"{fresh('test')}:"
+    sessions, others = RedisSessions(client, prefix, "n1"), RedisSessions(client, prefix, "n2")
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(sessions.run())
+        sessions.add(info(sessions, "s1"))
+        for _ in range(2):
+            async with asyncio.timeout(5):
+                while not await others.of(ALICE):  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)  # another task's doing, seen through Redis
+            await client.delete(f"{prefix}ss:{ALICE}")
+        task.cancel()
 
 
 async def test_a_redis_that_was_emptied_knows_the_script_again(client: Redis) -> None:
