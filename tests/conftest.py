@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from tests.support.bus_nodes import buses as buses
 from tests.support.postgres_stores import clustered as clustered
@@ -18,6 +19,7 @@ from tests.support.private_pgbouncer import pgbouncer as pgbouncer
 from tests.support.private_postgres import postgres as postgres
 from tests.support.private_redis import redis_server as redis_server
 from tests.support.private_server import PrivateServer, private_server
+from tests.support.workers import WholeFiles, longest_first
 
 # A shared machine stalls now and then: neither an example nor its making is ever timed.
 settings.register_profile(
@@ -38,6 +40,18 @@ def pytest_report_header(config: pytest.Config) -> str:
     """Print what a run needs to be repeated."""
     seed = config.getoption("hypothesis_seed")
     return f"hypothesis: {PROFILE} profile, seed {'from each test' if seed is None else seed}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: longest_first(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> LoadScopeScheduling:
+    """Share tests out between workers by files."""
+    return WholeFiles(config)
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 EXTRA_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/postgresql/15/bin")
 READY_WITHIN_S = 30.0
 END_WITHIN_S = 15.0
+# Not from 32768 on: the kernel gives those to connections, also between `free_port` and the start of a server.
+PORTS = range(15_000, 32_000)
+# Runs at the same time begin far from each other.
+_ports_tried = count(os.getpid() * 101)
 
 
 class ProgramError(Exception):
@@ -27,11 +32,35 @@ class ProgramError(Exception):
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Return a loopback port that nothing listened on a moment ago."""
+    """Return a loopback port that nothing listens on and that no other call returns, of this test run or of another.
+
+    It stays so until this process ends, also while its server is down.
+    """
+    for number in _ports_tried:
+        port = PORTS[number % len(PORTS)]
+        if _is_free(port, kind) and _is_reserved(port):
+            return port
+    raise AssertionError("counting ended")
+
+
+def _is_free(port: int, kind: socket.SocketKind) -> bool:
     with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _is_reserved(port: int) -> bool:
+    """Take the port for this process, by a name that only one can have and that Linux frees when its owner ends."""
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as name:
+        try:
+            name.bind(f"\0duologue-tests-port-{port}")
+        except OSError:
+            return False
+        name.detach()  # held from here to the end of the process
+    return True
 
 
 def find_program(*names: str) -> str:

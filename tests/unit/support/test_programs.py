@@ -2,11 +2,14 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+from itertools import count
 
 import pytest
 
+from tests.support import programs
 from tests.support.programs import ProgramError, find_program, free_port, running
 
 SAYS_READY = "import signal; print('ready', flush=True); signal.pause()"
@@ -67,4 +70,25 @@ def test_find_program_says_what_to_do() -> None:
 
 def test_free_ports_differ() -> None:
     """Two servers started together do not meet."""
-    assert len({free_port() for _ in range(20)}) > 1
+    assert len({free_port() for _ in range(20)}) == 20
+
+
+def test_no_port_that_somebody_listens_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of somebody else keeps its port."""
+    with socket.create_server(("127.0.0.1", 0)) as theirs:
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            free = gone.getsockname()[1]
+        monkeypatch.setattr(programs, "PORTS", (theirs.getsockname()[1], free))
+        monkeypatch.setattr(programs, "_ports_tried", count())
+        assert free_port() == free
+
+
+def test_no_port_that_another_run_was_given() -> None:
+    """Test runs beside each other do not meet either, also before their servers listen."""
+    port = free_port()
+    from_there = (
+        "from itertools import count; from tests.support import programs as p; "
+        f"p._ports_tried = count(p.PORTS.index({port})); print(p.free_port())"
+    )
+    ran = subprocess.run(python(from_there), cwd=programs.ROOT, capture_output=True, text=True, check=True)
+    assert int(ran.stdout) != port

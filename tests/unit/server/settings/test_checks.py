@@ -92,16 +92,16 @@ def test_a_public_key_is_no_secret(document: str) -> None:
 @pytest.mark.parametrize(
     "environment, algorithms",
     [
-        ({}, {"HS256"}),
-        ({"JWKS_URL": JWKS}, {"HS256", "RS256", "ES256", "EdDSA"}),
-        ({"TOKEN_SECRETS": "", "JWKS_FILE": "keys.json"}, {"RS256", "ES256", "EdDSA"}),
-        ({"TOKEN_SECRETS": "", "JWKS_URL": "http://127.0.0.1:9/jwks", "TOKEN_ALGORITHMS": "EdDSA"}, {"EdDSA"}),
-        ({"TOKEN_ALGORITHMS": "HS256,ES256", "JWKS_URL": JWKS}, {"HS256", "ES256"}),
+        ({}, "HS256"),
+        ({"JWKS_URL": JWKS}, "HS256 RS256 ES256 EdDSA"),
+        ({"TOKEN_SECRETS": "", "JWKS_FILE": "keys.json"}, "RS256 ES256 EdDSA"),
+        ({"TOKEN_SECRETS": "", "JWKS_URL": "http://127.0.0.1:9/jwks", "TOKEN_ALGORITHMS": "EdDSA"}, "EdDSA"),
+        ({"TOKEN_ALGORITHMS": "HS256,ES256", "JWKS_URL": JWKS}, "HS256 ES256"),
     ],
     ids=str,
 )
-def test_the_algorithms_follow_from_the_keys_unless_named(environment: dict[str, str], algorithms: set[str]) -> None:
-    assert start(**environment).algorithms == algorithms
+def test_the_algorithms_follow_from_the_keys_unless_named(environment: dict[str, str], algorithms: str) -> None:
+    assert start(**environment).algorithms == set(algorithms.split())
 
 
 @pytest.mark.parametrize("origins", ["same-origin", "*", "https://app.example,http://localhost:3000,same-origin"])
