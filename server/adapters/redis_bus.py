@@ -10,9 +10,8 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import Final, assert_never
+from typing import Final
 
-import msgspec
 from msgspec import Struct
 from redis.exceptions import ResponseError
 
@@ -20,15 +19,16 @@ from protocol.from_server import Presence, Status
 from protocol.ids import SessionId, UserId
 from server.adapters.redis_channel import ChannelLost, RedisChannel, open_channel
 from server.adapters.redis_directory import CHUNK, Sessions, Watches, unknown
-from server.adapters.redis_endpoint import RedisEndpoint
+from server.adapters.redis_ear import Ear
+from server.adapters.redis_endpoint import Address, RedisEndpoint
 from server.adapters.redis_health import Health
 from server.adapters.redis_lease import MICROS, Lease
 from server.adapters.redis_link import RedisAway, RedisLink, Reply, script_call
 from server.adapters.redis_outgoing import Outgoing
 from server.adapters.redis_routing import Routing
 from server.adapters.redis_scripts import LEASE, LEAVE, REAP, REGISTER, ROUTE, SETTLE, WATCH, Script
-from server.adapters.redis_wire import Argument, Beat, Command, Frames, News, decode
-from server.core.notices import Notice, decode_notice, encode_notice
+from server.adapters.redis_wire import Argument, Command
+from server.core.notices import Notice, encode_notice
 from server.ports import BusEvents, BusUnusable, Clock, Key
 from server.telemetry import event
 
@@ -59,20 +59,6 @@ class RedisBusSettings(Struct, frozen=True):
     pending_max_bytes: int = 16 * 1024 * 1024
 
 
-class BusCounters(Struct, gc=False):
-    """What happened to the bus of this node."""
-
-    frames_received: int = 0
-    routes_called: int = 0
-    gaps: int = 0
-    repairs: int = 0
-    reconnects: int = 0
-    incarnations: int = 0
-    reaped: int = 0
-    not_understood: int = 0
-    script_errors: int = 0
-
-
 class _Call(Struct, frozen=True, eq=False):
     command: Command
     done: Callable[[Reply], None]
@@ -92,7 +78,10 @@ class RedisBus:
         self._wake = asyncio.Event()
         self._link: RedisLink | None = None
         self._channel: RedisChannel | None = None
+        # What the reader said when it ended.
+        self._lost = ""
         self._failures = 0
+        self._whole_at = math.inf
 
         self._sessions = Sessions()
         self._registers = 0
@@ -106,7 +95,8 @@ class RedisBus:
         # Monotonic seconds; the last is when to read again how those are who are watched.
         self._settle_at = self._reap_at = clock.now()
         self._tell_again_at = math.inf
-        self.counters = BusCounters()
+        self._ear = Ear(self._lease, self._watches, clock, self._missed)
+        self.counters = self._ear.counters
 
     # ---- Bus
 
@@ -119,6 +109,12 @@ class RedisBus:
     def trouble(self) -> str:
         """Why this node is deaf, in words for `/readyz`; empty when it is not."""
         return self._health.trouble
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both connections work, Redis knows everybody here, and nothing is known to be missing."""
+        is_connected = self._link is not None and self._channel is not None
+        return is_connected and not self._is_catching_up and not self._lease.flaw
 
     @property
     def pending_bytes(self) -> int:
@@ -144,6 +140,7 @@ class RedisBus:
     def start(self, events: BusEvents) -> None:
         """Tell `events` from now on; call once, before `run`."""
         self._events = events
+        self._ear.start(events)
         self._health.start(events)
 
     def register(self, user: UserId, session: SessionId) -> None:
@@ -210,7 +207,7 @@ class RedisBus:
                     await self._make_whole()
                     await self._turn()
                 except (RedisAway, ChannelLost, BusUnusable) as problem:
-                    await self._fail(str(problem))
+                    await self._fail(problem)
         finally:
             await self._disconnect()
 
@@ -231,24 +228,32 @@ class RedisBus:
     # ---- becoming whole
 
     async def _make_whole(self) -> None:
+        if self._lost:
+            reason, self._lost = self._lost, ""
+            raise ChannelLost(reason)
         self._lease.look(self._clock.now())
         if self._lease.flaw:
             self._begin_anew()
         if self._link is None:
             self._link = await self._open_link()
             self._lease.connected(self._clock.now())
+            self._catch_up()
         if self._channel is None:
-            channel = f"{self._settings.prefix}node:{self.node}".encode()
-            self._lease.opening()
-            self._channel = await open_channel(
-                self._endpoint, self._link.address, channel, self._heard, self._channel_lost
-            )
+            self._channel = await self._open_channel(self._link.address)
             self._lease.opened(self._clock.now())
             self._catch_up()
 
     async def _open_link(self) -> RedisLink:
         settings = self._settings
         return await RedisLink.open(self._endpoint, settings.prefix, settings.command_timeout_s)
+
+    async def _open_channel(self, address: Address) -> RedisChannel:
+        name = f"{self._settings.prefix}node:{self.node}".encode()
+        self._lease.opening()
+        try:
+            return await open_channel(self._endpoint, address, name, self._heard, self._channel_lost)
+        except ChannelLost as lost:  # Where no reader can connect, the other connection cannot be trusted.
+            raise RedisAway(str(lost)) from None
 
     def _begin_anew(self) -> None:
         """Become another node: the old one's entries are overwritten now and reaped later."""
@@ -262,7 +267,7 @@ class RedisBus:
         self._routing.begin_anew()
 
     def _catch_up(self) -> None:
-        """Register and watch everybody again; when Redis has all of it, `_is_whole`."""
+        """Register and watch everybody again; when Redis has all of it, it is whole."""
         self._is_catching_up = True
         self._lease.renew_at = self._clock.now()
         self._sessions.register_all()
@@ -281,8 +286,8 @@ class RedisBus:
         if known and self._events is not None:
             self._events.presence(known)
 
-    def _is_whole(self) -> None:
-        self._is_catching_up = False
+    def _became_whole(self) -> None:
+        self._is_catching_up, self._whole_at = False, self._clock.now()
         since = self._lease.repaired_since(self._settings.slack_s)
         if self._events is not None and (len(self._sessions) or self._health.was_told):
             self.counters.repairs += 1
@@ -309,7 +314,7 @@ class RedisBus:
         for call, reply in zip(calls, replies, strict=True):
             call.done(reply)
         if self._is_catching_up and lease.is_confirmed and not lease.flaw and self._is_settled:
-            self._is_whole()
+            self._became_whole()
 
     @property
     def _is_settled(self) -> bool:
@@ -416,64 +421,36 @@ class RedisBus:
     # ---- hearing
 
     def _heard(self, payload: bytes) -> None:
-        try:
-            message = decode(payload)
-        except msgspec.MsgspecError:
-            self.counters.not_understood += 1
-            return
-        match message:
-            case Frames():
-                self._heard_frames(message)
-            case News():
-                self._heard_news(message)
-            case Beat():
-                self._count(message.counter, is_new=False)
-                self._failures = 0
-                self._lease.beat(message.asked_us, self._clock.now(), is_whole=not self._is_catching_up)
-            case _:
-                assert_never(message)
-
-    def _heard_frames(self, message: Frames) -> None:
-        if message.counter is not None:
-            self._count(message.counter, is_new=True)
-        events = self._events
-        assert events is not None
-        self.counters.frames_received += len(message.items)
-        for item in message.items:
-            if item.users is not None:
-                events.deliver(item.users, item.frame, item.key)
-                continue
-            try:
-                events.notice(decode_notice(item.frame))
-            except msgspec.MsgspecError:
-                self.counters.not_understood += 1
-
-    def _heard_news(self, message: News) -> None:
-        changes = self._watches.known(message.changes)
-        if changes and self._events is not None:
-            self._events.presence(changes)
-
-    def _count(self, counter: int, *, is_new: bool) -> None:
-        missing = self._lease.count(counter, is_new=is_new)
-        if missing:
-            self.counters.gaps += 1
-            self._health.ill(missing, self._clock.now())
-            self._catch_up()
-        elif self._lease.flaw:
+        self._ear.hear(payload, is_whole=not self._is_catching_up)
+        if self._lease.flaw:
             self._wake.set()
+
+    def _missed(self, what: str) -> None:
+        self._health.ill(what, self._clock.now())
+        self._catch_up()
 
     # ---- failing
 
     def _channel_lost(self, reason: str) -> None:
         self._channel = None
-        self._health.ill(reason, self._clock.now())
+        self._lost = reason
         self._wake.set()
 
-    async def _fail(self, reason: str) -> None:
-        """Close what cannot be trusted, and wait before the next attempt (not before the first)."""
-        self._health.ill(reason, min(self._lease.overdue_at, self._clock.now()))
+    async def _fail(self, problem: Exception) -> None:
+        """Close what cannot be trusted, and wait before the next attempt."""
+        self._health.ill(str(problem), min(self._lease.overdue_at, self._clock.now()))
         self.counters.reconnects += 1
-        await self._disconnect()
+        if isinstance(problem, ChannelLost):
+            self._close_channel()
+        else:
+            await self._close_link()
+        await self._back_off()
+
+    async def _back_off(self) -> None:
+        """Wait longer each time, but not the first time after all was well for a while."""
+        if self._clock.now() - self._whole_at > self._settings.silence_s:
+            self._failures = 0
+        self._whole_at = math.inf
         if self._failures:
             most_s = min(BACKOFF_MAX_S, 0.1 * 2 ** min(self._failures, 10))
             await asyncio.sleep(most_s / 2 + self._clock.jitter(most_s / 2))
@@ -481,6 +458,9 @@ class RedisBus:
 
     async def _disconnect(self) -> None:
         self._close_channel()
+        await self._close_link()
+
+    async def _close_link(self) -> None:
         link, self._link = self._link, None
         self._sessions.take_back()
         self._watches.begin_anew()

@@ -129,6 +129,12 @@ class BusNode:
             self.go(user, session)
         await self.settled()
 
+    async def whole(self) -> None:
+        """Wait until a bus over Redis has recovered; its last step is a repair."""
+        bus = self.bus
+        assert isinstance(bus, RedisBus)
+        await self.ear.until(lambda _: bus.is_whole)
+
     async def settled(self) -> None:
         """Wait until what was asked before holds: a later answer is proof of it."""
         await self.bus.watch([UserId("nobody")])

@@ -63,9 +63,9 @@ class PrivateRedis:
         """Cut the connections that listen."""
         self.say("CLIENT", "KILL", "TYPE", "pubsub")
 
-    def cut_all(self) -> None:
-        """Cut every connection but that of the test."""
-        self.say("CLIENT", "KILL", "SKIPME", "yes")
+    def cut_commands(self) -> None:
+        """Cut the connections for commands, but that of the test."""
+        self.say("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
     def freeze(self) -> None:
         """Stop it in the middle of whatever it does."""

@@ -4,77 +4,113 @@
 -- place among the users from 0. `rest` is the packed end of the item: a frame and a key.
 -- Every user is looked up once; every node concerned gets one PUBLISH, each frame in it once with its list of users.
 -- The bytes are put together here as MessagePack, ready for the receiver's decoder; nothing is decoded.
+local call = redis.call
 local refused = refusal(routes, ARGV[3])
 if refused then return refused end
 local DURABLE, GAP, NOTICE = 68, 71, 78
 
-local function array(count) return struct.pack('>BI4', 221, count) end
-local function text(value)
-  local size = #value
-  return string.char(218, math.floor(size / 256), size % 256) .. value
+-- The heads of MessagePack's arrays and texts; most are of few sizes. An item is an array of three, its users one in it.
+local function heads(make)
+  return setmetatable({}, {
+    __index = function(known, size)
+      known[size] = make(size)
+      return known[size]
+    end,
+  })
 end
+local array = heads(function(size) return struct.pack('>BI4', 221, size) end)
+local item_of = heads(function(size) return '\147' .. array[size] end)
+local text = heads(function(size) return struct.pack('>BI2', 218, size) end)
 
 local amount = tonumber(ARGV[4])
-local nodes_of, packed = {}, {}
+local nodes_of, packed, sessions_of = {}, {}, key('c', '')
 for i = 1, amount do
   local user = ARGV[4 + i]
-  local places, seen = {}, { [node] = true }
-  for _, place in ipairs(redis.call('HVALS', key('c', user))) do
-    if not seen[place] then
-      seen[place] = true
-      places[#places + 1] = place
+  local places = call('HVALS', sessions_of .. user)
+  if #places == 1 then
+    if places[1] == node then places = {} end
+  elseif #places > 1 then
+    local seen, distinct = { [node] = true }, {}
+    for _, place in ipairs(places) do
+      if not seen[place] then
+        seen[place] = true
+        distinct[#distinct + 1] = place
+      end
     end
+    places = distinct
   end
-  nodes_of[i], packed[i] = places, text(user)
+  nodes_of[i], packed[i] = places, text[#user] .. user
 end
 
-local items, counted, targets = {}, {}, {}
-local function add(target, item, counts)
-  local list = items[target]
-  if not list then
-    list = {}
-    items[target] = list
+-- For each target the pieces of its message, joined once at the end. An item is closed when the next one begins.
+local messages, targets = {}, {}
+local function message_for(target)
+  local message = messages[target]
+  if not message then
+    message = { pieces = { '', '' }, size = 2, items = 0, item = 0, users = 0 }
+    messages[target] = message
     targets[#targets + 1] = target
   end
-  list[#list + 1] = item
-  if counts then counted[target] = true end
+  return message
 end
 
-local others
+local function close(message)
+  if message.users > 0 then
+    message.pieces[message.head] = item_of[message.users]
+    message.size = message.size + 1
+    message.pieces[message.size] = message.rest
+    message.users = 0
+  end
+end
+
+local function add_notice(item, kind, rest)
+  for _, target in ipairs(call('ZRANGEBYSCORE', nodes, now_ms, '+inf')) do
+    if target ~= node and kind == GAP then call('HINCRBY', counters, target, 1) end
+    if target ~= node and kind == NOTICE then
+      local message = message_for(target)
+      close(message)
+      local size = message.size
+      message.pieces[size + 1], message.pieces[size + 2] = '\147\192', rest
+      message.size, message.item = size + 2, item
+      message.items, message.counts = message.items + 1, true
+    end
+  end
+end
+
+local function add_recipient(item, target, user, rest, counts)
+  local message = messages[target] or message_for(target)
+  if message.item ~= item then
+    close(message)
+    local size = message.size + 1
+    message.pieces[size] = ''
+    message.head, message.size, message.item, message.rest = size, size, item, rest
+    message.items = message.items + 1
+    message.counts = message.counts or counts
+  end
+  local size = message.size + 1
+  message.pieces[size], message.size, message.users = user, size, message.users + 1
+end
+
 for i = 5 + amount, #ARGV, 2 do
   local who, rest = ARGV[i], ARGV[i + 1]
   local kind = who:byte(1)
   if kind == NOTICE or kind == GAP then
-    others = others or redis.call('ZRANGEBYSCORE', nodes, now_ms, '+inf')
-    for _, target in ipairs(others) do
-      if target ~= node and kind == GAP then redis.call('HINCRBY', counters, target, 1) end
-      if target ~= node and kind == NOTICE then add(target, '\147\192' .. rest, true) end
-    end
+    add_notice(i, kind, rest)
   else
-    local lists, touched = {}, {}
     for j = 2, #who, 2 do
       local high, low = who:byte(j, j + 1)
       local place = high * 256 + low + 1
-      for _, target in ipairs(nodes_of[place]) do
-        local list = lists[target]
-        if not list then
-          list = {}
-          lists[target] = list
-          touched[#touched + 1] = target
-        end
-        list[#list + 1] = packed[place]
-      end
-    end
-    for _, target in ipairs(touched) do
-      local list = lists[target]
-      add(target, '\147' .. array(#list) .. table.concat(list) .. rest, kind == DURABLE)
+      for _, target in ipairs(nodes_of[place]) do add_recipient(i, target, packed[place], rest, kind == DURABLE) end
     end
   end
 end
 
 for _, target in ipairs(targets) do
-  local counter = counted[target] and cmsgpack.pack(redis.call('HINCRBY', counters, target, 1)) or '\192'
-  local list = items[target]
-  redis.call('PUBLISH', key('node', target), '\147\001' .. counter .. array(#list) .. table.concat(list))
+  local message = messages[target]
+  close(message)
+  local pieces = message.pieces
+  pieces[1] = '\147\001' .. (message.counts and cmsgpack.pack(call('HINCRBY', counters, target, 1)) or '\192')
+  pieces[2] = array[message.items]
+  call('PUBLISH', key('node', target), table.concat(pieces))
 end
 return 'ok'
