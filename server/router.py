@@ -6,7 +6,7 @@ authorised by the hub's members and delivered at once.
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import assert_never
+from typing import Final, assert_never
 
 from msgspec import Struct, UnsetType, structs
 
@@ -17,6 +17,7 @@ from protocol.from_client import AuthRefresh, Hello, MessageSend, Receipt, Typin
 from protocol.from_server import Degraded, Error, GoingAway, Ok, Sent
 from protocol.ids import RequestId, Seq, SessionId, UserId
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MembersSet, Refused
+from server.core.notices import Kick
 from server.core.rate_limits import UserBuckets
 from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say
 from server.core.sessions import SessionInfo
@@ -33,6 +34,8 @@ from server.ports import Bus, Clock, Sessions, Store
 from server.reads import Reads
 from server.resume import Resumer
 from server.telemetry import Telemetry
+
+REPLACED: Final = "a newer connection of this session took over"
 
 Verifying = Callable[[], Awaitable[Claims | TokenRefused | Refused]]
 Identified = Callable[[Claims | TokenRefused | Refused], None]
@@ -215,7 +218,9 @@ class Router:
         peer.conversation.share_messages(parts.message_buckets.join(user, self.wheel.now()))
         parts.bus.register(user, peer.session)
         if replaced is not None:  # After the new one is there: its user was never away.
-            replaced.close(CloseCode.REPLACED, "a newer connection of this session took over")
+            replaced.close(CloseCode.REPLACED, REPLACED)
+        elif action.hello.session:  # It may live on another node, where only its own user's is closed.
+            parts.bus.announce(Kick(user, int(CloseCode.REPLACED), REPLACED, action.hello.session))
         parts.resumer.start(peer, action.hello)
         if parts.hub.is_degraded:  # It is held behind the welcome.
             peer.send(frame(Degraded(active=True)))
