@@ -57,7 +57,8 @@ class ResumingClient:
     """One device of one user. Hand `run()` to a TaskGroup; submit messages at any time, connected or not.
 
     `chance` returns numbers in [0, 1) for the back-off. With `follow` false it holds connections and reads no log.
-    `losing` is the share of pushed entries that it throws away unseen, as a bad way between would.
+    `losing` is the share of pushed entries that it throws away unseen, as a bad way between would. With `patient` it
+    does not ask for what a jump of `seq` shows to be missing: it must come by itself.
     """
 
     def __init__(
@@ -66,9 +67,11 @@ class ResumingClient:
         chance: Callable[[], float],
         *,
         follow: bool = True,
+        patient: bool = False,
         hello_within_s: float = HELLO_WITHIN_S,
     ) -> None:
         self._identity = identity
+        self._patient = patient
         self._hello_within_s = hello_within_s
         self._chance = chance
         self._follow = follow
@@ -265,7 +268,8 @@ class ResumingClient:
             self._apply(entry)
         else:
             self._early.setdefault(entry.match, {})[entry.seq] = entry
-            self._later(SYNC_DELAY_MS / 1000, lambda: self._sync_if_behind(entry.match, entry.seq))
+            if not self._patient:
+                self._later(SYNC_DELAY_MS / 1000, lambda: self._sync_if_behind(entry.match, entry.seq))
 
     def _apply(self, entry: Entry) -> None:
         """Show an entry, and those behind it that came before it."""

@@ -129,13 +129,18 @@ class Cluster:
         """End every node in order."""
         await asyncio.gather(*(node.stop() for node in self.nodes))
 
-    async def restart_postgres(self, how: signal.Signals) -> None:
-        """End PostgreSQL, in order (SIGINT) or as after a crash (SIGQUIT), and start it again on its data."""
+    async def restart_postgres(self, how: signal.Signals, away_s: float) -> None:
+        """End PostgreSQL, in order (SIGINT) or as in a crash (SIGQUIT), and start it again on its data."""
         await asyncio.to_thread(self.postgres.program.stop, how)
+        await asyncio.sleep(away_s)
         again: Callable[[], AbstractContextManager[PrivatePostgres]] = lambda: running_cluster(  # noqa: E731
             self.postgres.folder, SETTINGS, self.postgres.port
         )
         self.postgres.program = (await asyncio.to_thread(self._stack.enter_context, again())).program
+
+    async def directory(self) -> int:
+        """Count the users who are listed as connected somewhere."""
+        return len(await asyncio.to_thread(_listed_users, self.redis))
 
     def troubles(self) -> Counter[str]:
         """Count what the nodes' logs say of the bus, by its first words."""
@@ -150,3 +155,8 @@ class Cluster:
     def tracebacks(self) -> int:
         """How many faults of its own the server logged."""
         return sum(node.log.count("Traceback") for node in self.nodes)
+
+
+def _listed_users(server: PrivateRedis) -> list[bytes]:
+    with server.client() as client:
+        return list(client.scan_iter(match="duologue:c:*", count=1000))

@@ -2,16 +2,28 @@
 
 import asyncio
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from itertools import groupby
+from typing import Final
+
+import redis
 
 from tests.chaos.cluster import Cluster
 from tests.chaos.plan import Step
 from tests.chaos.proxy import Proxy
+from tests.support.private_redis import PrivateRedis
 
-CUT_SHARE = 0.3
+CUT_SHARE: Final = 0.3
+DELAY_S: Final = (0.1, 0.8)
+TERMINATE_ALL: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'duologue'"
+# No message of ours begins with this byte.
+FLOOD_MESSAGE: Final = b"\xc1" * 100_000
+FLOOD_MESSAGES: Final = 20
+FLOOD_LIMIT: Final = "pubsub 65536 0 0"
+USUAL_LIMIT: Final = "pubsub 33554432 8388608 60"
 
 
 class Nemesis:
@@ -37,21 +49,35 @@ class Nemesis:
     async def _track(self, began: float, steps: list[Step]) -> None:
         for step in steps:
             await asyncio.sleep(max(0.0, began + step.at_s - time.monotonic()))
+            self._note(began, f"{step.kind.name} …")
             what = await self._do(step, random.Random(step.chance))
-            self.fired[step.kind.name] += 1
-            self.history.append((round(time.monotonic() - began, 3), what))
-            self._tell(what)
+            if what:  # nothing was hit otherwise
+                self.fired[step.kind.name] += 1
+            self._note(began, f"{step.kind.name}: {what or 'nobody'}")
+
+    def _note(self, began: float, what: str) -> None:
+        at_s = time.monotonic() - began
+        self.history.append((round(at_s, 3), what))
+        self._tell(f"{at_s:6.1f} s  {what}")
 
     async def _do(self, step: Step, chance: random.Random) -> str:
-        done = await self._way(step)(step.lasts_s, chance)
-        return f"{step.kind.name}: {done}, {step.lasts_s:.1f} s"
-
-    def _way(self, step: Step) -> Callable[[float, random.Random], Awaitable[str]]:
-        return {
+        ways: dict[str, Callable[[float, random.Random], Awaitable[str]]] = {
             "node killed": self._kill_node,
-            "sockets cut": self._cut_sockets,
+            "node frozen": self._freeze_node,
+            "node frozen past its lease": self._freeze_node,
+            "Redis frozen": self._freeze_redis,
+            "Redis killed and started with nothing": self._empty_redis_by_death,
+            "Redis restarted from an old dump": self._age_redis,
+            "Redis emptied": self._empty_redis,
             "bus readers cut": self._cut_readers,
-        }[step.kind.name]
+            "bus readers flooded": self._flood_readers,
+            "PostgreSQL backends terminated": self._terminate_backends,
+            "PostgreSQL restarted": self._restart_postgres,
+            "PostgreSQL crashed": self._crash_postgres,
+            "sockets cut": self._cut_sockets,
+            "sockets delayed": self._delay_sockets,
+        }
+        return await ways[step.kind.name](step.lasts_s, chance)
 
     # ---- nodes
 
@@ -60,14 +86,98 @@ class Nemesis:
         await node.kill()
         await asyncio.sleep(lasts_s)
         await node.start()
-        return node.name
+        return f"{node.name} is back after {lasts_s:.1f} s"
+
+    async def _freeze_node(self, lasts_s: float, chance: random.Random) -> str:
+        node = chance.choice(self._cluster.nodes)
+        node.freeze()
+        await asyncio.sleep(lasts_s)
+        node.thaw()
+        return f"{node.name} goes on after {lasts_s:.1f} s"
+
+    # ---- Redis
+
+    async def _freeze_redis(self, lasts_s: float, chance: random.Random) -> str:
+        self._cluster.redis.freeze()
+        await asyncio.sleep(lasts_s)
+        self._cluster.redis.thaw()
+        return f"goes on after {lasts_s:.1f} s"
+
+    async def _empty_redis_by_death(self, lasts_s: float, chance: random.Random) -> str:
+        await asyncio.to_thread(self._cluster.redis.kill)
+        await asyncio.sleep(lasts_s)
+        await asyncio.to_thread(self._cluster.redis.restart_empty)
+        return f"is back after {lasts_s:.1f} s"
+
+    async def _age_redis(self, lasts_s: float, chance: random.Random) -> str:
+        await self._say("SAVE")
+        await asyncio.sleep(lasts_s)
+        await asyncio.to_thread(self._cluster.redis.restart_old)
+        return f"{lasts_s:.1f} s old"
+
+    async def _empty_redis(self, lasts_s: float, chance: random.Random) -> str:
+        keys = await self._say("DBSIZE")
+        await self._say("FLUSHALL")
+        return f"{keys} keys" if keys else ""
+
+    async def _cut_readers(self, lasts_s: float, chance: random.Random) -> str:
+        cut = await self._say("CLIENT", "KILL", "TYPE", "pubsub")
+        return f"{cut} of them" if cut else ""
+
+    async def _flood_readers(self, lasts_s: float, chance: random.Random) -> str:
+        flooded = await asyncio.to_thread(_flood, self._cluster.redis)
+        return f"{flooded} of them" if flooded else ""
+
+    async def _say(self, *command: str) -> object:
+        return await asyncio.to_thread(self._cluster.redis.say, *command)
+
+    # ---- PostgreSQL
+
+    async def _terminate_backends(self, lasts_s: float, chance: random.Random) -> str:
+        admin = await self._cluster.postgres.admin()
+        terminated = len(await admin.fetch(TERMINATE_ALL))
+        await admin.close()
+        return f"{terminated} of them" if terminated else ""
+
+    async def _restart_postgres(self, lasts_s: float, chance: random.Random) -> str:
+        await self._cluster.restart_postgres(signal.SIGINT, lasts_s)
+        return f"is back after {lasts_s:.1f} s"
+
+    async def _crash_postgres(self, lasts_s: float, chance: random.Random) -> str:
+        await self._cluster.restart_postgres(signal.SIGQUIT, lasts_s)
+        return f"is back after {lasts_s:.1f} s"
 
     # ---- sockets
 
     async def _cut_sockets(self, lasts_s: float, chance: random.Random) -> str:
-        return f"{self._proxy.cut(CUT_SHARE, chance)} of {len(self._proxy.links)}"
+        of = len(self._proxy.links)
+        cut = self._proxy.cut(CUT_SHARE, chance)
+        return f"{cut} of {of}" if cut else ""
 
-    # ---- Redis
+    async def _delay_sockets(self, lasts_s: float, chance: random.Random) -> str:
+        before, delay_s = self._proxy.delayed, chance.uniform(*DELAY_S)
+        self._proxy.delay_s = delay_s
+        await asyncio.sleep(lasts_s)
+        self._proxy.delay_s = 0.0
+        delayed = self._proxy.delayed - before
+        return f"{delayed} reads by {delay_s:.2f} s" if delayed else ""
 
-    async def _cut_readers(self, lasts_s: float, chance: random.Random) -> str:
-        return str(await asyncio.to_thread(self._cluster.redis.say, "CLIENT", "KILL", "TYPE", "pubsub"))
+
+def _flood(server: PrivateRedis) -> int:
+    """Send every reader more than Redis is allowed to keep for one; return how many it threw out."""
+    with server.client() as client:
+        client.config_set("client-output-buffer-limit", FLOOD_LIMIT)
+        before = _readers(client)
+        with client.pipeline(transaction=True) as calls:
+            for channel in client.pubsub_channels("*node:*"):
+                for _ in range(FLOOD_MESSAGES):
+                    calls.publish(channel, FLOOD_MESSAGE)
+            calls.execute()
+        client.config_set("client-output-buffer-limit", USUAL_LIMIT)
+        return len(before - _readers(client))
+
+
+def _readers(client: "redis.Redis") -> set[str]:
+    listed = client.client_list(_type="pubsub")
+    assert isinstance(listed, list)
+    return {reader["id"] for reader in listed}

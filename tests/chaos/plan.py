@@ -25,8 +25,35 @@ class Step(NamedTuple):
 
 KINDS: Final = (
     Kind("node killed", "nodes", 0.0, 2.0),
-    Kind("sockets cut", "sockets", 0.0, 0.0),
+    Kind("node frozen", "nodes", 3.0, 7.0),
+    Kind("node frozen past its lease", "nodes", 11.5, 14.0),
+    Kind("Redis frozen", "redis", 2.0, 12.0),
+    Kind("Redis killed and started with nothing", "redis", 0.0, 3.0),
+    Kind("Redis restarted from an old dump", "redis", 1.0, 4.0),
+    Kind("Redis emptied", "redis", 0.0, 0.0),
     Kind("bus readers cut", "redis", 0.0, 0.0),
+    Kind("bus readers flooded", "redis", 0.0, 0.0),
+    Kind("PostgreSQL backends terminated", "postgres", 0.0, 0.0),
+    Kind("PostgreSQL restarted", "postgres", 0.0, 1.0),
+    Kind("PostgreSQL crashed", "postgres", 0.0, 1.0),
+    Kind("sockets cut", "sockets", 0.0, 0.0),
+    Kind("sockets delayed", "sockets", 1.0, 3.0),
+)
+# For a run of some seconds: what recovers in the blink of an eye, and one of each track.
+SHORT: Final = tuple(
+    kind
+    for kind in KINDS
+    if kind.name
+    in {
+        "node killed",
+        "node frozen",
+        "Redis emptied",
+        "bus readers cut",
+        "bus readers flooded",
+        "PostgreSQL backends terminated",
+        "sockets cut",
+        "sockets delayed",
+    }
 )
 # From the end of a fault to the beginning of the next one of its track.
 PAUSE_S: Final = (0.7, 2.5)

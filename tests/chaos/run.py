@@ -20,6 +20,8 @@ from tests.chaos.traffic import Crowd
 PAUSE_S = 0.12
 GAUGES_WITHIN_S = 15.0
 PROGRESS_EVERY_S = 5.0
+# What a node left behind is found when its lease is over and another one has renewed for as long.
+DIRECTORY_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Outcome:
     unacked: int = 0
     gave_up: int = 0
     gauges: dict[str, float] = field(default_factory=dict)
+    listed: int = 0
     tracebacks: int = 0
     reconnects: int = 0
     resent: int = 0
@@ -61,6 +64,7 @@ class Outcome:
             "without an answer in the end": self.unacked,
             "clients that gave up": self.gave_up,
             "gauges not back at zero": len(self.gauges),
+            "users listed as connected after all have gone": self.listed,
             "tracebacks": self.tracebacks,
             **{f"never fired: {kind.name}": 1 for kind in self.options.kinds if not self.fired[kind.name]},
         }
@@ -159,6 +163,7 @@ async def _count_nodes(outcome: Outcome, cluster: Cluster) -> None:
         outcome.gauges |= {f"{node.name} {name}": value for name, value in gauges.items() if value}
         for name in ("messages_stored", "messages_duplicate", "resumes", "repairs", "gaps"):
             outcome.numbers[name] += int(counters.get(name, 0))
+    outcome.listed = await _still_listed(cluster)
     outcome.troubles = cluster.troubles()
     outcome.tracebacks = cluster.tracebacks
 
@@ -171,6 +176,16 @@ async def _settled(node: Node) -> tuple[dict[str, float], dict[str, float]]:
         if not any(gauges.values()) or time.monotonic() > deadline:
             return counters, gauges
         await asyncio.sleep(0.2)
+
+
+async def _still_listed(cluster: Cluster) -> int:
+    """Count the users in the directory when there are none left, or have had the time to go."""
+    deadline = time.monotonic() + DIRECTORY_WITHIN_S
+    while True:
+        listed = await cluster.directory()
+        if not listed or time.monotonic() > deadline:
+            return listed
+        await asyncio.sleep(0.5)
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from loadtest.api import Api
 from loadtest.checker import Report, check
@@ -23,7 +23,7 @@ HELD_WITHIN_S = 45.0
 
 
 class Crowd:
-    """Twelve people: pairs in a ring, two groups, and second devices that only read."""
+    """Twelve people: pairs in a ring, two groups, and second devices that only read and never ask for what they missed."""
 
     def __init__(self, url: str, chance: random.Random) -> None:
         self.chance = chance
@@ -32,13 +32,13 @@ class Crowd:
         self.matches |= {
             f"group-{number}": users[number :: USERS // GROUP_SIZE][:GROUP_SIZE] for number in range(GROUPS)
         }
-        self.writers = [self._client(url, user, "") for user in users]
-        self.clients = [*self.writers, *(self._client(url, user, "tablet") for user in users[:TABLETS])]
+        self.writers = [self._client(url, user, "", patient=False) for user in users]
+        self.clients = [*self.writers, *(self._client(url, user, "tablet", patient=True) for user in users[:TABLETS])]
         self._written = 0
 
-    def _client(self, url: str, user: str, device: str) -> ResumingClient:
+    def _client(self, url: str, user: str, device: str, *, patient: bool) -> ResumingClient:
         identity = Identity(url, UserId(user), lambda: token(user), device)
-        return ResumingClient(identity, random.Random(self.chance.random()).random)
+        return ResumingClient(identity, random.Random(self.chance.random()).random, patient=patient)
 
     async def make(self, api: Api) -> None:
         """Make the matches."""
@@ -56,14 +56,13 @@ class Crowd:
 
     async def acked(self) -> int:
         """Wait until everything has its answer, or for as long as that may take; return how much has none."""
-        await _all_in_time(ACKED_WITHIN_S, [client.until_all_acked(ACKED_WITHIN_S) for client in self.clients])
+        await _all([client.until_all_acked(ACKED_WITHIN_S) for client in self.clients])
         return sum(client.log.unacked for client in self.clients)
 
     async def weigh(self, api: Api) -> tuple[Report, dict[MatchId, Sequence[Entry]]]:
         """Give everybody the time to catch up by themselves, then weigh what they saw against the store's log."""
         stored: dict[MatchId, Sequence[Entry]] = {MatchId(match): await api.log(match) for match in self.matches}
-        await _all_in_time(
-            HELD_WITHIN_S,
+        await _all(
             [
                 client.until_held(match, stored[MatchId(match)][-1].seq, HELD_WITHIN_S)
                 for client in self.clients
@@ -79,6 +78,8 @@ class Crowd:
         return [match for match, members in self.matches.items() if client.log.user in members]
 
 
-async def _all_in_time(within_s: float, waiting: Sequence[object]) -> None:
-    """Wait for all; who is too late is found by the counts afterwards."""
-    await asyncio.gather(*waiting, return_exceptions=True)  # type: ignore[call-overload]
+async def _all(waiting: Sequence[Awaitable[None]]) -> None:
+    """Wait for all, each as long as it takes; what was too late is found by the counts afterwards."""
+    for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+        if outcome is not None and not isinstance(outcome, TimeoutError):
+            raise outcome

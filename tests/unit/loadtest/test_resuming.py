@@ -28,6 +28,7 @@ from protocol.from_server import (
     SyncedMatch,
 )
 from protocol.ids import ClientId, MatchId, Micros, Ordinal, Seq, UserId
+from protocol.limits import SYNC_DELAY_MS
 from tests.unit.loadtest.scripted import Script, Talk, scripted
 
 M = MatchId("m")
@@ -61,12 +62,14 @@ async def stay(talk: Talk) -> None:
 
 @asynccontextmanager
 async def resuming(
-    *scripts: Script, follow: bool = True, hello_within_s: float = HELLO_WITHIN_S
+    *scripts: Script, follow: bool = True, patient: bool = False, hello_within_s: float = HELLO_WITHIN_S
 ) -> AsyncIterator[ResumingClient]:
     """Let a client live against these scripts, one a connection."""
     async with scripted(*scripts) as url, asyncio.TaskGroup() as group:
         identity = Identity(url, ALICE, lambda: "t", "phone")
-        client = ResumingClient(identity, lambda: AT_ONCE, follow=follow, hello_within_s=hello_within_s)
+        client = ResumingClient(
+            identity, lambda: AT_ONCE, follow=follow, patient=patient, hello_within_s=hello_within_s
+        )
         group.create_task(client.run())
         yield client
         await client.stop()
@@ -367,3 +370,17 @@ async def test_what_is_missed_while_a_sync_is_under_way_is_asked_for_after_it() 
     async with resuming(script) as client:
         await client.until_held(M, 2)
     assert shown(client) == [1, 2]
+
+
+async def test_a_patient_one_waits_for_what_is_missing() -> None:
+    """Whether the server repairs by itself can be seen by those who do not ask."""
+
+    async def then(talk: Talk) -> None:
+        await talk.say(message(3))
+        await asyncio.sleep(SYNC_DELAY_MS / 1000 + 0.1)  # beyond the time when others ask
+        await talk.say(message(2))
+        await stay(talk)
+
+    async with resuming(after_sync(then, 1), patient=True) as client:
+        await client.until_held(M, 3)
+    assert (shown(client), client.log.synced) == ([1, 2, 3], 1)
