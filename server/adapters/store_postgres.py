@@ -35,7 +35,7 @@ from server.core.log import (
 from server.core.pages import END
 from server.core.revocations import Revocation, RevocationPage
 from server.core.routes import Route
-from server.ports import Clock
+from server.ports import Clock, StoreUnavailable, StoreUnusable
 
 LANES: Final = 4
 READERS: Final = 6
@@ -98,7 +98,11 @@ class PostgresStore:
             followers = Connections(Connector(replica, timeouts, await check_replica(replica, timeouts)), readers)
         writers = Connections(connector, lanes, Greeting(Timeline.statement, timeline.told))
         store = cls(_Parts(writers, Connections(connector, readers), followers, timeline), found.epoch, now)
-        await store.make_partitions()  # and learn the timeline
+        try:
+            await store.make_partitions()  # and learn the timeline
+        except StoreUnavailable as gone:  # since the look at its tables
+            await store.close()
+            raise StoreUnusable(f"cannot use the store {address.shown}: {gone.reason}") from None
         return store
 
     @property

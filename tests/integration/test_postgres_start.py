@@ -143,3 +143,14 @@ async def test_nodes_that_start_at_once_make_one_store(url: str) -> None:
     again = await PostgresStore.open(url, clock, allow_unsafe=True)
     assert again.epoch == stores[0].epoch
     await again.close()
+
+
+async def test_a_server_that_goes_while_the_store_is_opened(url: str) -> None:
+    store = await PostgresStore.open(url, FakeClock(), allow_unsafe=True)
+    await store.close()
+    await execute(
+        url,
+        "CREATE OR REPLACE FUNCTION duologue.make_partitions(p_at bigint, p_months integer) RETURNS bigint "
+        "LANGUAGE sql AS 'SELECT pg_terminate_backend(pg_backend_pid())::int::bigint'",
+    )
+    assert "connection was closed in the middle of operation" in await refused(url)
