@@ -50,7 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config) -> LoadScopeScheduling:
-    """Share tests out between workers by files."""
+    """Share tests out between workers by files, in the order above."""
+    config.option.loadscopereorder = False
     return WholeFiles(config)
 
 
