@@ -11,6 +11,8 @@ from protocol.from_server import MatchLeft, MatchMade, MatchSummary, Member, Mem
 from protocol.ids import Seq
 from tests.support.people import People, came, everything_that_came, fresh, name_of, plain, say, texts_of
 
+BACKENDS = ("embedded", "shared")
+
 
 def is_of(made: MatchMade, summary: MatchSummary) -> bool:
     """Tell whether a `match` push says what the summary says."""

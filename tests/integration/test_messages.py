@@ -26,6 +26,8 @@ from tests.support.people import (
     type_in,
 )
 
+BACKENDS = ("embedded", "shared")
+
 
 async def test_a_message_reaches_every_other_connection_of_every_member(people: People) -> None:
     """The sender's other devices too; the sending connection has the `ok`."""

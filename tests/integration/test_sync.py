@@ -21,6 +21,8 @@ from tests.support.people import (
     texts_of,
 )
 
+BACKENDS = ("embedded", "shared")
+
 
 async def cursor_now(people: People, match: MatchId) -> Cursor:
     """Return the cursor of one who holds everything."""

@@ -21,6 +21,8 @@ from tests.support.people import (
 )
 from tests.support.private_server import PrivateServer
 
+BACKENDS = ("embedded", "shared")
+
 
 @pytest.fixture(scope="module")
 def hasty_server() -> Iterator[PrivateServer]:
