@@ -104,7 +104,9 @@ class RedisLink:
                         replies[place] = answer
         except (RedisError, OSError) as problem:
             await self.close()
-            raise RedisAway(_said(problem, self._timeout_s)) from None
+            # redis-py counts a missing password among the failures of a connection.
+            error = BusUnusable if isinstance(problem, AuthenticationError) else RedisAway
+            raise error(_said(problem, self._timeout_s)) from None
         return replies
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Reply]:

@@ -6,11 +6,16 @@ It can be frozen, killed, restarted from what it had saved or from nothing, and 
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
 import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.support.private_server import inherited
 from tests.support.programs import Program, find_program, free_port, running
@@ -155,3 +160,37 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRe
     """Share one Redis between tests that do it no harm; each takes a prefix of its own."""
     with private_redis(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@contextmanager
+def private_tls_redis(folder: Path) -> Iterator[tuple[PrivateRedis, str]]:
+    """Run one that also listens with TLS, and yield it with that URL; `localhost.crt` in `folder` is what to trust."""
+    certificate, key = make_certificate(folder)
+    port = free_port()
+    tls = ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    with private_redis(folder, *tls, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no") as server:
+        yield server, f"rediss://localhost:{port}"
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a certificate for localhost and its key, good for a day."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    today = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    files = folder / "localhost.crt", folder / "localhost.key"
+    files[0].write_bytes(certificate.public_bytes(pem))
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    files[1].write_bytes(secret)
+    return files
