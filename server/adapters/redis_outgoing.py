@@ -5,7 +5,7 @@ there is no room), then durable ones: their commit is never reported as routed, 
 are kept; when even they are too many, the other nodes are made to notice a gap, which has them repair.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
@@ -32,22 +32,22 @@ class Commit(Struct, eq=False):
     is_lost: bool = False
 
 
-class Entry(Struct, frozen=True, eq=False):
-    """One item, or (with a `route_id` and no frame) the end of a commit."""
+class Entry(Struct, frozen=True, eq=False, gc=False):
+    """One item, or (with a `route_id` and no frame) the end of a commit. `size` is what it counts for in bytes."""
 
     kind: bytes
     users: tuple[UserId, ...]
     rest: bytes
+    size: int
     commit: Commit | None = None
     route_id: int | None = None
 
-    @property
-    def size(self) -> int:
-        """What it counts for in bytes."""
-        return len(self.rest) + ENTRY_BYTES
+
+def _entry(kind: bytes, users: tuple[UserId, ...], rest: bytes, commit: Commit | None = None) -> Entry:
+    return Entry(kind, users, rest, len(rest) + ENTRY_BYTES, commit)
 
 
-_GAP: Final = Entry(GAP, (), _NO_KEY)
+_GAP: Final = _entry(GAP, (), _NO_KEY)
 
 
 class RouteCall(Struct, eq=False):
@@ -71,8 +71,7 @@ class RouteCall(Struct, eq=False):
             for user in entry.users:
                 if user not in places:
                     places[user] = _PLACES[len(places)]
-            items.append(entry.kind + b"".join([places[user] for user in entry.users]))
-            items.append(entry.rest)
+            items += (entry.kind + b"".join([places[user] for user in entry.users]), entry.rest)
         return [len(places), *places, *items]
 
     def route_ids(self) -> list[int]:
@@ -105,7 +104,7 @@ class Outgoing:
         """Queue a frame that the present commit counts with."""
         rest = rest_of_item(frame, None)
         for part in _parts(users):
-            entry = Entry(DURABLE, part, rest, self._commit)
+            entry = _entry(DURABLE, part, rest, self._commit)
             if self._has_room(entry) or (self.drop_ephemeral() and self._has_room(entry)):
                 self._put(next(self._numbers), entry)
             else:
@@ -118,7 +117,7 @@ class Outgoing:
         for part in _parts(users):
             place = (key, part)
             self._remove(place)
-            entry = Entry(LATEST, part, rest)
+            entry = _entry(LATEST, part, rest)
             if self._has_room(entry):
                 self._put(place, entry)
             else:
@@ -129,11 +128,11 @@ class Outgoing:
         if self._notices >= NOTICES_MAX:
             self._drop_notices()
             self._put(next(self._numbers), _GAP)
-        self._put(next(self._numbers), Entry(NOTICE, (), rest_of_item(notice, None)))
+        self._put(next(self._numbers), _entry(NOTICE, (), rest_of_item(notice, None)))
 
     def end_commit(self, route_id: int) -> None:
         """What was queued as durable since the last call is the commit `route_id`."""
-        self._put(next(self._numbers), Entry(b"", (), b"", self._commit, route_id))
+        self._put(next(self._numbers), Entry(b"", (), b"", ENTRY_BYTES, self._commit, route_id))
         self._commit = Commit()
 
     def take(self) -> RouteCall:
@@ -143,8 +142,9 @@ class Outgoing:
         taken: list[object] = []
         for place, entry in self._entries.items():
             size += len(entry.rest)
-            more = sum(user not in users for user in entry.users)
-            if taken and (size > CALL_MAX_BYTES or len(users) + more > LOOKUPS_MAX):
+            # Counted exactly only where the bound may be near.
+            most = len(users) + len(entry.users)
+            if taken and (size > CALL_MAX_BYTES or (most > LOOKUPS_MAX and _together(users, entry) > LOOKUPS_MAX)):
                 break
             users.update(entry.users)
             taken.append(place)
@@ -207,6 +207,11 @@ class Outgoing:
         return entry
 
 
-def _parts(users: Sequence[UserId]) -> Iterator[tuple[UserId, ...]]:
-    for start in range(0, len(users), LOOKUPS_MAX):
-        yield tuple(users[start : start + LOOKUPS_MAX])
+def _together(users: set[UserId], entry: Entry) -> int:
+    return len(users) + sum(user not in users for user in entry.users)
+
+
+def _parts(users: Sequence[UserId]) -> Sequence[tuple[UserId, ...]]:
+    if 0 < len(users) <= LOOKUPS_MAX:
+        return (tuple(users),)
+    return [tuple(users[start : start + LOOKUPS_MAX]) for start in range(0, len(users), LOOKUPS_MAX)]

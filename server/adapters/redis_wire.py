@@ -60,6 +60,7 @@ Command = tuple[Argument, ...]
 pack_command: Final = cast("Callable[[Command], bytes]", hiredis.pack_command)
 _decode: Final = cast("Callable[[bytes], Message]", msgspec.msgpack.Decoder(Message).decode)
 _encode: Final = msgspec.msgpack.Encoder().encode
+_NONE: Final = _encode(None)
 
 
 def decode(payload: bytes) -> Message:
@@ -69,7 +70,7 @@ def decode(payload: bytes) -> Message:
 
 def rest_of_item(frame: bytes, key: Key | None) -> bytes:
     """Pack what follows the users of an `Item`."""
-    return _encode(frame) + _encode(key)
+    return _encode(frame) + (_NONE if key is None else _encode(key))
 
 
 def pack_session(user: UserId, session: SessionId) -> bytes:
