@@ -6,6 +6,7 @@ import sys
 
 import uvloop
 
+from tests.chaos.crippled import DEFENCES, cripple_clients
 from tests.chaos.run import Options, run
 
 
@@ -21,8 +22,11 @@ def _options() -> Options:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="seconds of faults")
     parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--without", choices=DEFENCES, default="", help="switch a defence off: such a run must fail")
+    parser.add_argument("--pooled", action="store_true", help="put PgBouncer, in transaction mode, before PostgreSQL")
     given = parser.parse_args()
-    return Options(given.seed, given.duration, given.nodes)
+    cripple_clients(given.without)
+    return Options(given.seed, given.duration, given.nodes, without=given.without, is_pooled=given.pooled)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Final
 
 from loadtest.api import Api
 from tests.proof.node import API_KEY, TOKEN_SECRET, UNLIMITED
+from tests.support.private_pgbouncer import private_pgbouncer
 from tests.support.private_postgres import SETTINGS, PrivatePostgres, private_postgres, running_cluster
 from tests.support.private_redis import PrivateRedis, private_redis
 from tests.support.private_server import inherited
@@ -22,6 +23,8 @@ _NUMBER: Final = re.compile(r"^duologue_(\w+?)(?:_total)? (\S+)$", re.MULTILINE)
 _GAUGE: Final = re.compile(r"^# TYPE duologue_(\w+) gauge$", re.MULTILINE)
 # The line of a request that is being answered counts itself.
 OWN_REQUESTS: Final = {"http_connections_open": 1.0}
+# Its own default refuses everybody for 15 s after PostgreSQL was away once.
+PGBOUNCER: Final = "server_login_retry = 1"
 START_ATTEMPTS: Final = 20
 START_PAUSE_S: Final = 0.5
 
@@ -112,13 +115,24 @@ class Node:
 class Cluster:
     """What is under test, and everything that it stands on."""
 
-    def __init__(self, stack: ExitStack, nodes: int, argv: tuple[str, ...] = ("-m", "server")) -> None:
+    def __init__(self, stack: ExitStack, nodes: int, argv: tuple[str, ...], *, is_pooled: bool) -> None:
         self._stack = stack
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="duologue-chaos-")))
         self.postgres: PrivatePostgres = stack.enter_context(private_postgres(is_durable=True))
         self.redis: PrivateRedis = stack.enter_context(private_redis(self.folder))
-        settings = {"DATABASE_URL": self.postgres.url(), "REDIS_URL": self.redis.url}
+        port = stack.enter_context(private_pgbouncer(self.postgres, PGBOUNCER)) if is_pooled else None
+        settings = {"DATABASE_URL": self.postgres.url(port=port), "REDIS_URL": self.redis.url}
         self.nodes = [Node(f"node{number}", argv, settings) for number in range(1, nodes + 1)]
+
+    @property
+    def spared(self) -> Node:
+        """The node that is neither killed nor frozen: those who stay connected to it see what nobody repairs."""
+        return self.nodes[0]
+
+    @property
+    def victims(self) -> list[Node]:
+        """The other nodes."""
+        return self.nodes[1:]
 
     async def start(self) -> None:
         """Start every node, the first alone: it makes the tables."""

@@ -31,8 +31,8 @@ KINDS: Final = (
     Kind("Redis killed and started with nothing", "redis", 0.0, 3.0),
     Kind("Redis restarted from an old dump", "redis", 1.0, 4.0),
     Kind("Redis emptied", "redis", 0.0, 0.0),
-    Kind("bus readers cut", "redis", 0.0, 0.0),
-    Kind("bus readers flooded", "redis", 0.0, 0.0),
+    Kind("bus readers cut", "bus", 0.2, 1.5),
+    Kind("bus readers flooded", "bus", 0.0, 0.0),
     Kind("PostgreSQL backends terminated", "postgres", 0.0, 0.0),
     Kind("PostgreSQL restarted", "postgres", 0.0, 1.0),
     Kind("PostgreSQL crashed", "postgres", 0.0, 1.0),
@@ -57,6 +57,8 @@ SHORT: Final = tuple(
 )
 # From the end of a fault to the beginning of the next one of its track.
 PAUSE_S: Final = (0.7, 2.5)
+# Without a store nothing is committed, and nothing can be lost: it is mostly there.
+POSTGRES_PAUSE_S: Final = (3.0, 7.0)
 FIRST_S: Final = 1.0
 
 
@@ -74,7 +76,7 @@ def _track(chance: random.Random, duration_s: float, kinds: list[Kind]) -> list[
     while True:
         chance.shuffle(kinds)
         for kind in kinds:
-            at_s += chance.uniform(*PAUSE_S)
+            at_s += chance.uniform(*(POSTGRES_PAUSE_S if kind.track == "postgres" else PAUSE_S))
             lasts_s = chance.uniform(kind.shortest_s, kind.longest_s)
             if at_s + lasts_s > duration_s:
                 return steps

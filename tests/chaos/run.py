@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from loadtest.checker import Report
 from protocol.close_codes import comes_back
 from tests.chaos.cluster import Cluster, Node
+from tests.chaos.crippled import NODE, cripple_database
 from tests.chaos.history import write_history
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.plan import KINDS, Kind, make_plan
@@ -32,7 +33,9 @@ class Options:
     duration_s: float
     nodes: int
     kinds: Sequence[Kind] = KINDS
-    argv: tuple[str, ...] = ("-m", "server")
+    # A defence that is switched off: such a run must fail.
+    without: str = ""
+    is_pooled: bool = False
     tell: Callable[[str], None] = print
 
 
@@ -90,6 +93,8 @@ class Outcome:
             f"{'FAIL' if self.broken else 'PASS'} {sum(self.fired.values())} faults of {len(self.fired)} kinds on "
             f"{self.options.nodes} nodes, {self.report.acked} messages acked, {self.report.faults} promises broken, "
             f"in {self.took_s:.0f} s, seed {self.options.seed}"
+            f"{', through PgBouncer' if self.options.is_pooled else ''}"
+            f"{f', without {self.options.without}' if self.options.without else ''}"
         )
 
 
@@ -98,9 +103,11 @@ async def run(options: Options) -> Outcome:
     began = time.monotonic()
     options.tell(f"seed {options.seed}: {options.duration_s:g} s of faults on {options.nodes} nodes")
     with ExitStack() as stack:
-        cluster = Cluster(stack, options.nodes, options.argv)
+        argv = (*NODE, options.without) if options.without else ("-m", "server")
+        cluster = Cluster(stack, options.nodes, argv, is_pooled=options.is_pooled)
         try:
             await cluster.start()
+            await cripple_database(options.without, cluster.postgres.url())
             outcome = await _run(options, cluster)
         finally:
             await cluster.stop()
@@ -111,7 +118,8 @@ async def run(options: Options) -> Outcome:
 async def _run(options: Options, cluster: Cluster) -> Outcome:
     chance = random.Random(f"{options.seed}/traffic")
     proxy = Proxy(lambda: chance.choice(cluster.nodes).port)
-    crowd = Crowd(f"ws://127.0.0.1:{await proxy.start()}/ws", chance)
+    quiet = Proxy(lambda: cluster.spared.port)
+    crowd = Crowd(_url(await proxy.start()), _url(await quiet.start()), chance)
     nemesis = Nemesis(cluster, proxy, make_plan(options.seed, options.duration_s, options.kinds), options.tell)
     outcome = Outcome(options)
     async with asyncio.TaskGroup() as group:
@@ -134,11 +142,16 @@ async def _run(options: Options, cluster: Cluster) -> Outcome:
     _count_clients(outcome, crowd)
     await _count_nodes(outcome, cluster)
     proxy.close()
+    quiet.close()
     if outcome.broken:
         outcome.history = await asyncio.to_thread(
             write_history, options.seed, nemesis.history, crowd.clients, stored, cluster.nodes
         )
     return outcome
+
+
+def _url(port: int) -> str:
+    return f"ws://127.0.0.1:{port}/ws"
 
 
 async def _progress(options: Options, crowd: Crowd) -> None:
