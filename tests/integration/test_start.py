@@ -42,7 +42,11 @@ def start(*arguments: str, **settings: str) -> str:
         ({"MESSAGE_BURST": "0", "LOG_LEVEL": "loud"}, ["MESSAGE_BURST", "LOG_LEVEL", "loud"]),
         ({"TOKEN_SECRETS": ""}, ["TOKEN_SECRETS", "JWKS_URL", "JWKS_FILE"]),
         ({"TOKEN_SECRETS": "hunter2-short"}, ["TOKEN_SECRETS", "32 bytes"]),
-        ({"DATABASE_URL": "postgres://user:hunter2@db/x"}, ["DATABASE_URL", "postgres"]),
+        ({"DATABASE_URL": "mysql://user:hunter2@db/x"}, ["DATABASE_URL", "mysql"]),
+        (
+            {"DATABASE_URL": "postgres://user:hunter2@127.0.0.1:1/x"},
+            ["postgresql://127.0.0.1:1/x", "cannot be reached"],
+        ),
         ({"HOST": "203.0.113.7"}, ["HOST", "203.0.113.7"]),
         ({"HOST": "no.such.host.invalid"}, ["HOST", "no.such.host.invalid"]),
         ({"TOKEN_SECRETS": "", "JWKS_FILE": "/no/such/keys.json"}, ["JWKS", "/no/such/keys.json"]),
