@@ -9,7 +9,7 @@ import uvloop
 from server.adapters.clock import SystemClock
 from server.adapters.jwks import JwksUnusable
 from server.app import AddressUnusable, serve
-from server.ports import StoreUnusable
+from server.ports import BusUnusable, StoreUnusable
 from server.settings import Settings, SettingsError, for_development, from_environment
 from server.telemetry import configure_logs
 
@@ -25,7 +25,7 @@ def main() -> int:
         settings = _settings(development=arguments.dev, clock=clock)
         configure_logs(settings.log_level, _secrets(settings))
         uvloop.run(serve(settings, clock, _announce))
-    except (SettingsError, StoreUnusable, JwksUnusable, AddressUnusable) as problem:
+    except (SettingsError, StoreUnusable, BusUnusable, JwksUnusable, AddressUnusable) as problem:
         sys.stderr.write(f"duologue: cannot start: {_one_line(str(problem))}\n")
         return EXIT_UNUSABLE
     except KeyboardInterrupt:

@@ -67,9 +67,12 @@ class Backends(Struct, frozen=True):
 
 
 async def open_backends(settings: Settings, clock: Clock) -> Backends:
-    """Open the store, and make what talks to Redis (it connects when it runs); `…Unusable` says why not."""
+    """Open the store, and make what talks to Redis; `StoreUnusable` or `BusUnusable` says why not.
+
+    A Redis that is away now is no reason: the node connects when it is there.
+    """
     node = f"{settings.node_name}-{clock.random_id()[:RANDOM_CHARS]}"
-    shared = _on_redis(settings, clock, node) if settings.redis_url else _alone(settings, clock, node)
+    shared = await _on_redis(settings, clock, node) if settings.redis_url else _alone(settings, clock, node)
     if settings.is_postgresql:
         store = await _open_postgres(settings, clock)
         # Also alone: what was stored by a call whose answer was lost is told by its route.
@@ -109,10 +112,11 @@ def _alone(settings: Settings, clock: Clock, node: str) -> Shared:
     )
 
 
-def _on_redis(settings: Settings, clock: Clock, node: str) -> Shared:
-    client = make_client(settings.redis_url)
+async def _on_redis(settings: Settings, clock: Clock, node: str) -> Shared:
     debounce_s = settings.presence_debounce_ms / 1000
     bus = RedisBus(RedisBusSettings(settings.redis_url, settings.redis_prefix, node, debounce_s=debounce_s), clock)
+    await bus.check()
+    client = make_client(settings.redis_url)
     sessions = RedisSessions(client, settings.redis_prefix, node)
 
     async def close() -> None:
