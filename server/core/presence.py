@@ -91,10 +91,6 @@ class PresenceBook(Generic[Watcher]):
         for user in self._watches.get(watcher, ()):
             self._watched_by.setdefault(user, {})[watcher] = None
 
-    def watched(self, watcher: Watcher) -> tuple[UserId, ...]:
-        """Return whom `watcher` watches."""
-        return self._watches.get(watcher, ())
-
     def states(self, users: Sequence[UserId]) -> tuple[Presence, ...]:
         """Return how `users` are now, each once."""
         return tuple(self._presence(user) for user in dict.fromkeys(users))

@@ -27,6 +27,10 @@ def test_a_burst_passes_then_the_rate(start: float) -> None:
     assert takes(bucket, start + 3600, 50) == 20
 
 
+def test_a_policy_says_what_it_allows() -> None:
+    assert repr(MESSAGES) == "RatePolicy(rate_per_s=5, burst=20)"
+
+
 def test_nothing_is_asked_to_wait_while_there_is_room() -> None:
     assert TokenBucket(MESSAGES, 0.0).retry_after_ms(0.0) == 0
 
