@@ -7,7 +7,8 @@ import sys
 import uvloop
 
 from tests.chaos.crippled import DEFENCES, cripple_clients
-from tests.chaos.run import Options, run
+from tests.chaos.plan import FAILOVERS, KINDS, ONLY_KILLS
+from tests.chaos.run import HURRIED_PAUSE_S, PAUSE_S, Options, run
 
 
 def main() -> int:
@@ -24,9 +25,21 @@ def _options() -> Options:
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--without", choices=DEFENCES, default="", help="switch a defence off: such a run must fail")
     parser.add_argument("--pooled", action="store_true", help="put PgBouncer, in transaction mode, before PostgreSQL")
+    parser.add_argument("--sentinel", action="store_true", help="two Redis servers and three Sentinels that fail over")
+    parser.add_argument("--only-kills", action="store_true", help="kill nodes while people write fast")
     given = parser.parse_args()
     cripple_clients(given.without)
-    return Options(given.seed, given.duration, given.nodes, without=given.without, is_pooled=given.pooled)
+    only_kills = given.only_kills or given.without == "routing"
+    return Options(
+        given.seed,
+        given.duration,
+        given.nodes,
+        kinds=ONLY_KILLS if only_kills else FAILOVERS if given.sentinel else KINDS,
+        pause_s=HURRIED_PAUSE_S if only_kills else PAUSE_S,
+        without=given.without,
+        is_pooled=given.pooled,
+        has_sentinels=given.sentinel,
+    )
 
 
 if __name__ == "__main__":

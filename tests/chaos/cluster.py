@@ -11,11 +11,13 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Final
 
+import redis
+
 from loadtest.api import Api
 from tests.proof.node import API_KEY, TOKEN_SECRET, UNLIMITED
 from tests.support.private_pgbouncer import private_pgbouncer
 from tests.support.private_postgres import SETTINGS, PrivatePostgres, private_postgres, running_cluster
-from tests.support.private_redis import PrivateRedis, private_redis
+from tests.support.private_redis import SERVICE, PrivateRedis, private_redis, sentinel_trio
 from tests.support.private_server import inherited
 from tests.support.programs import Program, ProgramError, free_port, running
 
@@ -115,13 +117,17 @@ class Node:
 class Cluster:
     """What is under test, and everything that it stands on."""
 
-    def __init__(self, stack: ExitStack, nodes: int, argv: tuple[str, ...], *, is_pooled: bool) -> None:
+    def __init__(
+        self, stack: ExitStack, nodes: int, argv: tuple[str, ...], *, is_pooled: bool, has_sentinels: bool
+    ) -> None:
         self._stack = stack
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="duologue-chaos-")))
         self.postgres: PrivatePostgres = stack.enter_context(private_postgres(is_durable=True))
-        self.redis: PrivateRedis = stack.enter_context(private_redis(self.folder))
+        self._trio = stack.enter_context(sentinel_trio(self.folder)) if has_sentinels else None
+        self.redis = self._trio.master if self._trio else stack.enter_context(private_redis(self.folder))
         port = stack.enter_context(private_pgbouncer(self.postgres, PGBOUNCER)) if is_pooled else None
-        settings = {"DATABASE_URL": self.postgres.url(port=port), "REDIS_URL": self.redis.url}
+        redis_url = self._trio.url if self._trio else self.redis.url
+        settings = {"DATABASE_URL": self.postgres.url(port=port), "REDIS_URL": redis_url}
         self.nodes = [Node(f"node{number}", argv, settings) for number in range(1, nodes + 1)]
 
     @property
@@ -154,7 +160,21 @@ class Cluster:
 
     async def directory(self) -> int:
         """Count the users who are listed as connected somewhere."""
-        return len(await asyncio.to_thread(_listed_users, self.redis))
+        return len(await asyncio.to_thread(_listed_users, self.master()))
+
+    def master(self) -> PrivateRedis:
+        """Return the server that is the master now, by the word of a Sentinel."""
+        if self._trio is None:
+            return self.redis
+        with redis.Redis(port=self._trio.ports[0], decode_responses=True) as sentinel:
+            named = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        return self._trio.master if int(named[1]) == self._trio.master.port else self._trio.replica
+
+    def fail_over(self) -> None:
+        """Have the Sentinels make the replica the master."""
+        assert self._trio is not None
+        with redis.Redis(port=self._trio.ports[0]) as sentinel:
+            sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE)
 
     def troubles(self) -> Counter[str]:
         """Count what the nodes' logs say of the bus, by its first words."""

@@ -30,10 +30,13 @@ USUAL_LIMIT: Final = "pubsub 33554432 8388608 60"
 class Nemesis:
     """`run` it beside the traffic; when it returns everything that it did has been undone."""
 
-    def __init__(self, cluster: Cluster, proxy: Proxy, plan: list[Step], tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, proxy: Proxy, plan: list[Step], duration_s: float, tell: Callable[[str], None]
+    ) -> None:
         self._cluster = cluster
         self._proxy = proxy
         self._plan = plan
+        self._duration_s = duration_s
         self._tell = tell
         self.fired: Counter[str] = Counter()
         # What was done when, in seconds since the start.
@@ -50,6 +53,8 @@ class Nemesis:
     async def _track(self, began: float, steps: list[Step]) -> None:
         for step in steps:
             await asyncio.sleep(max(0.0, began + step.at_s - time.monotonic()))
+            if time.monotonic() - began > self._duration_s and self.fired[step.kind.name]:
+                continue  # Undoing took longer than planned, and nobody writes any more.
             self._note(began, f"{step.kind.name} …")
             what = await self._do(step, random.Random(step.chance))
             if what:  # nothing was hit otherwise
@@ -70,6 +75,8 @@ class Nemesis:
             "Redis killed and started with nothing": self._empty_redis_by_death,
             "Redis restarted from an old dump": self._age_redis,
             "Redis emptied": self._empty_redis,
+            "Redis failed over": self._fail_over,
+            "Redis master killed": self._kill_master,
             "bus readers cut": self._cut_readers,
             "bus readers flooded": self._flood_readers,
             "PostgreSQL backends terminated": self._terminate_backends,
@@ -120,6 +127,19 @@ class Nemesis:
         keys = await self._say("DBSIZE")
         await self._say("FLUSHALL")
         return f"{keys} keys" if keys else ""
+
+    async def _fail_over(self, lasts_s: float, chance: random.Random) -> str:
+        before = self._cluster.master()
+        await asyncio.to_thread(self._cluster.fail_over)
+        await asyncio.sleep(lasts_s)
+        return "to the other server" if self._cluster.master() is not before else ""
+
+    async def _kill_master(self, lasts_s: float, chance: random.Random) -> str:
+        master = self._cluster.master()
+        await asyncio.to_thread(master.kill)
+        await asyncio.sleep(lasts_s)
+        await asyncio.to_thread(master.start)
+        return f"is back after {lasts_s:.1f} s, behind the other" if self._cluster.master() is not master else ""
 
     async def _cut_readers(self, lasts_s: float, chance: random.Random) -> str:
         """Cut them again and again: a reader that is back in a moment misses little by one cut."""

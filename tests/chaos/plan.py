@@ -39,6 +39,15 @@ KINDS: Final = (
     Kind("sockets cut", "sockets", 0.0, 0.0),
     Kind("sockets delayed", "sockets", 1.0, 3.0),
 )
+# With Sentinels: two servers, of which one is the master.
+FAILOVERS: Final = (
+    *(kind for kind in KINDS if kind.track not in {"redis", "bus"}),
+    Kind("Redis failed over", "redis", 4.0, 6.0),
+    Kind("Redis master killed", "redis", 5.0, 7.0),
+)
+# Everything that has a node repair what it may have missed of the last half minute also tells what was never routed. Sockets are cut
+# because nobody would come back to the nodes that are killed.
+ONLY_KILLS: Final = tuple(kind for kind in KINDS if kind.name in {"node killed", "sockets cut"})
 # For a run of some seconds: what recovers in the blink of an eye, and one of each track.
 SHORT: Final = tuple(
     kind

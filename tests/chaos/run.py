@@ -19,6 +19,8 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import Crowd
 
 PAUSE_S = 0.12
+# A node that is killed has more to lose between commit and bus.
+HURRIED_PAUSE_S = 0.03
 GAUGES_WITHIN_S = 15.0
 PROGRESS_EVERY_S = 5.0
 # What a node left behind is found when its lease is over and another one has renewed for as long.
@@ -36,6 +38,8 @@ class Options:
     # A defence that is switched off: such a run must fail.
     without: str = ""
     is_pooled: bool = False
+    has_sentinels: bool = False
+    pause_s: float = PAUSE_S
     tell: Callable[[str], None] = print
 
 
@@ -94,6 +98,7 @@ class Outcome:
             f"{self.options.nodes} nodes, {self.report.acked} messages acked, {self.report.faults} promises broken, "
             f"in {self.took_s:.0f} s, seed {self.options.seed}"
             f"{', through PgBouncer' if self.options.is_pooled else ''}"
+            f"{', with Sentinels' if self.options.has_sentinels else ''}"
             f"{f', without {self.options.without}' if self.options.without else ''}"
         )
 
@@ -104,7 +109,7 @@ async def run(options: Options) -> Outcome:
     options.tell(f"seed {options.seed}: {options.duration_s:g} s of faults on {options.nodes} nodes")
     with ExitStack() as stack:
         argv = (*NODE, options.without) if options.without else ("-m", "server")
-        cluster = Cluster(stack, options.nodes, argv, is_pooled=options.is_pooled)
+        cluster = Cluster(stack, options.nodes, argv, is_pooled=options.is_pooled, has_sentinels=options.has_sentinels)
         try:
             await cluster.start()
             await cripple_database(options.without, cluster.postgres.url())
@@ -120,7 +125,8 @@ async def _run(options: Options, cluster: Cluster) -> Outcome:
     proxy = Proxy(lambda: chance.choice(cluster.nodes).port)
     quiet = Proxy(lambda: cluster.spared.port)
     crowd = Crowd(_url(await proxy.start()), _url(await quiet.start()), chance)
-    nemesis = Nemesis(cluster, proxy, make_plan(options.seed, options.duration_s, options.kinds), options.tell)
+    plan = make_plan(options.seed, options.duration_s, options.kinds)
+    nemesis = Nemesis(cluster, proxy, plan, options.duration_s, options.tell)
     outcome = Outcome(options)
     async with asyncio.TaskGroup() as group:
         api = cluster.nodes[0].api()
@@ -129,7 +135,7 @@ async def _run(options: Options, cluster: Cluster) -> Outcome:
             group.create_task(client.run())
         progress = group.create_task(_progress(options, crowd))
         end_s = asyncio.get_running_loop().time() + options.duration_s
-        await asyncio.gather(nemesis.run(), *(crowd.write(client, end_s, PAUSE_S) for client in crowd.writers))
+        await asyncio.gather(nemesis.run(), *(crowd.write(client, end_s, options.pause_s) for client in crowd.writers))
         options.tell("healed; waiting for answers and for everybody to catch up")
         outcome.unacked = await crowd.acked()
         outcome.report, stored = await crowd.weigh(api)
