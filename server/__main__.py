@@ -8,6 +8,7 @@ import uvloop
 
 from server.adapters.clock import SystemClock
 from server.adapters.jwks import JwksUnusable
+from server.adapters.store_postgres import migrate
 from server.app import AddressUnusable, serve
 from server.ports import BusUnusable, StoreUnusable
 from server.settings import Settings, SettingsError, for_development, from_environment
@@ -24,6 +25,8 @@ def main() -> int:
     try:
         settings = _settings(development=arguments.dev, clock=clock)
         configure_logs(settings.log_level, _secrets(settings))
+        if arguments.command == "migrate":
+            return _migrate(settings, clock)
         uvloop.run(serve(settings, clock, _announce))
     except (SettingsError, StoreUnusable, BusUnusable, JwksUnusable, AddressUnusable) as problem:
         sys.stderr.write(f"duologue: cannot start: {_one_line(str(problem))}\n")
@@ -43,7 +46,23 @@ def _parser() -> argparse.ArgumentParser:
         "python -m server", description="Serve realtime chat; docs/operations.md has more."
     )
     parser.add_argument("--dev", action="store_true", help="development mode: API key `dev`, on loopback only")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=["serve", "migrate"],
+        default="serve",
+        help="`migrate` makes or renews the tables at DATABASE_URL (PostgreSQL) and ends; serving does that too",
+    )
     return parser
+
+
+def _migrate(settings: Settings, clock: SystemClock) -> int:
+    if not settings.is_postgresql:
+        raise SettingsError(["DATABASE_URL: `migrate` is for postgresql://…; SQLite renews its tables at each start"])
+    allow_unsafe = settings.database_durability == "waived"
+    uvloop.run(migrate(settings.database_url, clock, allow_unsafe=allow_unsafe))
+    sys.stderr.write("duologue: the tables are up to date\n")
+    return 0
 
 
 def _settings(*, development: bool, clock: SystemClock) -> Settings:

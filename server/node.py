@@ -22,6 +22,7 @@ from protocol.limits import (
     TEXT_MAX_CHARS,
 )
 from server.adapters.jwks import Jwks, JwksSource
+from server.adapters.store_postgres import PostgresStore
 from server.backends import Backends, open_backends
 from server.core.addresses import TrustedProxies
 from server.core.api_keys import ApiKeys
@@ -57,6 +58,7 @@ from server.revoker import Revoker, RevokerParts
 from server.router import Parts, Router
 from server.settings import Settings
 from server.telemetry import Telemetry
+from server.upkeep import Upkeep
 
 READ_LANES: Final = 4
 LOGIN_LANES: Final = 2
@@ -85,8 +87,9 @@ class Reception:
 class Health:
     """Whether this node should get new connections."""
 
-    def __init__(self, store: Store, journal: Journal, bus: Bus) -> None:
+    def __init__(self, store: Store, journal: Journal, bus: Bus, upkeep: Upkeep | None = None) -> None:
         self._store = store
+        self._upkeep = upkeep
         self._journal = journal
         self._bus = bus
         self.is_draining = False
@@ -99,6 +102,8 @@ class Health:
             "journal": "full" if self._journal.is_full else "ok",
             "store": await self._ask_store(),
         }
+        if self._upkeep is not None:
+            checks["partitions"] = self._upkeep.trouble or "ok"
         return Ready(all(said == "ok" for said in checks.values()), checks)
 
     async def _ask_store(self) -> str:
@@ -242,7 +247,8 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
         )
     )
     bus.start(relay)
-    health = Health(store, journal, bus)
+    upkeep = Upkeep(store.make_partitions, clock.micros) if isinstance(store, PostgresStore) else None
+    health = Health(store, journal, bus, upkeep)
     http = ServerState()
 
     def measure() -> Telemetry:
@@ -283,6 +289,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             relay.run,
             revoker.run,
             failures.run,
+            *((upkeep.run,) if upkeep else ()),
             *((jwks.run,) if jwks else ()),
         ),
     )
