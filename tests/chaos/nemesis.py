@@ -17,6 +17,8 @@ from tests.chaos.proxy import Proxy
 from tests.support.private_redis import PrivateRedis
 
 CUT_SHARE: Final = 0.3
+# Shorter than a command to Redis may take (2 s).
+HESITATION_S: Final = 1.0
 CUT_EVERY_S: Final = 0.05
 DELAY_S: Final = (0.1, 0.8)
 TERMINATE_ALL: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'duologue'"
@@ -69,6 +71,7 @@ class Nemesis:
     async def _do(self, step: Step, chance: random.Random) -> str:
         ways: dict[str, Callable[[float, random.Random], Awaitable[str]]] = {
             "node killed": self._kill_node,
+            "node killed with full hands": self._kill_full_node,
             "node frozen": self._freeze_node,
             "node frozen past its lease": self._freeze_node,
             "Redis frozen": self._freeze_redis,
@@ -89,12 +92,22 @@ class Nemesis:
 
     # ---- nodes
 
-    async def _kill_node(self, lasts_s: float, chance: random.Random) -> str:
+    async def _kill_node(self, lasts_s: float, chance: random.Random, then: Callable[[], None] = lambda: None) -> str:
         node = chance.choice(self._cluster.victims)
         await node.kill()
+        then()
         await asyncio.sleep(lasts_s)
         await node.start()
         return f"{node.name} is back after {lasts_s:.1f} s"
+
+    async def _kill_full_node(self, lasts_s: float, chance: random.Random) -> str:
+        """Kill it with commits that Redis did not take: it stood still, too shortly for the other nodes to worry."""
+        self._cluster.redis.freeze()
+        try:
+            await asyncio.sleep(HESITATION_S)
+            return await self._kill_node(lasts_s, chance, self._cluster.redis.thaw)
+        finally:
+            self._cluster.redis.thaw()
 
     async def _freeze_node(self, lasts_s: float, chance: random.Random) -> str:
         node = chance.choice(self._cluster.victims)

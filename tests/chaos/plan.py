@@ -25,6 +25,7 @@ class Step(NamedTuple):
 
 KINDS: Final = (
     Kind("node killed", "nodes", 0.0, 2.0),
+    Kind("node killed with full hands", "nodes", 0.0, 0.5),
     Kind("node frozen", "nodes", 3.0, 7.0),
     Kind("node frozen past its lease", "nodes", 11.5, 14.0),
     Kind("Redis frozen", "redis", 2.0, 12.0),
@@ -41,13 +42,13 @@ KINDS: Final = (
 )
 # With Sentinels: two servers, of which one is the master.
 FAILOVERS: Final = (
-    *(kind for kind in KINDS if kind.track not in {"redis", "bus"}),
+    *(kind for kind in KINDS if kind.track not in {"redis", "bus"} and kind.name != "node killed with full hands"),
     Kind("Redis failed over", "redis", 4.0, 6.0),
     Kind("Redis master killed", "redis", 5.0, 7.0),
 )
 # Everything that has a node repair what it may have missed of the last half minute also tells what was never routed. Sockets are cut
 # because nobody would come back to the nodes that are killed.
-ONLY_KILLS: Final = tuple(kind for kind in KINDS if kind.name in {"node killed", "sockets cut"})
+ONLY_KILLS: Final = tuple(kind for kind in KINDS if kind.name in {"node killed with full hands", "sockets cut"})
 # For a run of some seconds: what recovers in the blink of an eye, and one of each track.
 SHORT: Final = tuple(
     kind
