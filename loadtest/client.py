@@ -231,7 +231,7 @@ class Client:
         """Write bytes into the socket that may be anything, no frame is put around them."""
         self._open_connection().write(data)
 
-    async def next(self, kind: type[P], *, matching: Callable[[P], bool] = lambda _: True, within_s: float = 10) -> P:
+    async def next(self, kind: type[P], *, matching: Callable[[P], bool] = lambda _: True, within_s: float = 30) -> P:
         """Return the first push of `kind` that came or comes and matches, and take it and all before out of `pushes`."""
         for _, push in self.pushes:
             if isinstance(push, kind) and matching(push):

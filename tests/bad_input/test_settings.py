@@ -122,7 +122,7 @@ def start(settings: dict[str, str], *arguments: str) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert (process.returncode, process.stdout) == (2, ""), process.stderr
     (line,) = process.stderr.splitlines()

@@ -33,7 +33,7 @@ async def test_a_token_is_renewed_before_it_ends_and_the_connection_stays(new_pe
         ada.page.on("websocket", opened)
         await ada.page.reload()
         for _ in range(8):  # the first is asked for on entering; then one each 0.8 s
-            await asyncio.wait_for(renewed.acquire(), 10)
+            await asyncio.wait_for(renewed.acquire(), 60)
         await expect(ada.banner).to_be_hidden()
         assert len(sockets) == 1
         assert not sockets[0].is_closed()

@@ -154,7 +154,7 @@ async def test_changes_are_written_soon_and_everything_anew(client: Redis, monke
         task = tasks.create_task(sessions.run())
         sessions.add(info(sessions, "s1"))
         for _ in range(2):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not await others.of(ALICE):  # noqa: ASYNC110
                     await asyncio.sleep(0.005)  # another task's doing, seen through Redis
             await client.delete(f"{prefix}ss:{ALICE}")

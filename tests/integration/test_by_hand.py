@@ -38,7 +38,7 @@ async def told(process: Process, words: bytes) -> bytes:
     """Read what the terminal shows until it shows `words`."""
     assert process.stdout is not None
     shown = b""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while words not in shown:
             more = await process.stdout.read(65_536)
             assert more, shown

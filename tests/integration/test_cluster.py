@@ -225,7 +225,7 @@ async def sessions(people: People, user: str) -> list[dict[str, object]]:
 
 
 async def until_sessions(people: People, user: str, number: int) -> list[dict[str, object]]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(found := await sessions(people, user)) != number:  # noqa: ASYNC110 - another process's news
             await asyncio.sleep(0.02)
     return found
@@ -243,7 +243,7 @@ async def test_sessions_of_all_nodes_are_listed_and_ended_from_any(here: People,
         assert [each["device"] for each in found] == ["phone", "laptop"]
         assert len({each["node"] for each in found}) == 2
     await there.api.call("DELETE", f"/v1/users/{alice}/sessions/{welcome.session}")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         assert await phone.closed() == CloseCode.TOKEN_INVALID
     for people in (here, there):
         again = people.leaves(await Client.connect(people.server.ws_url, token=token))
@@ -257,7 +257,7 @@ async def test_signing_out_on_one_node_ends_the_sessions_on_all(here: People, th
     (alice,) = here.users("alice")
     clients = [await people.come(alice) for people in (here, there, there)]
     await here.api.call("DELETE", f"/v1/users/{alice}/sessions")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         assert [await client.closed() for client in clients] == [CloseCode.TOKEN_INVALID] * 3
 
 
@@ -282,7 +282,7 @@ async def test_a_session_is_taken_over_on_another_node(here: People, there: Peop
     assert bob.welcome is not None
     assert alice.welcome is not None
     moved = await here.come(name_of(bob), session=bob.welcome.session)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         assert await bob.closed() == CloseCode.REPLACED
     (mallory,) = here.users("mallory")
     await there.come(mallory, session=alice.welcome.session)

@@ -36,5 +36,5 @@ def test_migrate_makes_the_tables_and_ends(settings: dict[str, str]) -> None:
     """Also when they are there."""
     for _ in range(2):
         argv, environment = [sys.executable, "-m", "server", "--dev", "migrate"], {**inherited(), **settings}
-        done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
         assert (done.returncode, done.stderr) == (0, "duologue: the tables are up to date\n")

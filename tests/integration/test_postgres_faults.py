@@ -88,7 +88,7 @@ async def test_a_lock_that_is_not_given_up_is_waited_for_so_long_and_nothing_is_
 
 async def test_an_answer_that_does_not_come_may_be_stored(clustered: Clustered) -> None:
     await clustered.world.make(ALICE, BOB)
-    store = await slow(clustered, answer_s=0.1)
+    store = await slow(clustered, answer_s=1.5)
     async with clustered.admin.transaction():
         await clustered.admin.fetch(LOCK, M)
         with pytest.raises(StoreUnavailable) as caught:

@@ -17,7 +17,7 @@ from tests.support.stores import ALICE, BOB, CAROL, M, World, post, seqs, stored
 
 async def caught_up(primary: asyncpg.Connection, replica: asyncpg.Connection) -> None:
     position = await primary.fetchval("SELECT pg_current_wal_insert_lsn()::text")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await replica.fetchval(  # noqa: ASYNC110 - another server's progress has no event
             "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position
         ):
@@ -39,7 +39,7 @@ class Replicated(Struct):
     async def pause(self) -> None:
         await self.caught_up()
         await self.replica.execute("SELECT pg_wal_replay_pause()")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self.replica.fetchval("SELECT pg_get_wal_replay_pause_state()") != "paused":  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
 

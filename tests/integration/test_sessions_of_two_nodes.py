@@ -93,7 +93,7 @@ def listed(api: Api, user: str) -> list[dict[str, object]]:
 
 async def devices(api: Api, user: str, wanted: set[object]) -> list[dict[str, object]]:
     """Wait until just these devices are listed: what another node noted is seen a little later."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while {each["device"] for each in listed(api, user)} != wanted:  # noqa: ASYNC110 - another process's list
             await asyncio.sleep(0.02)
     return listed(api, user)
@@ -171,10 +171,10 @@ async def test_without_redis_revocations_hold_and_tickets_are_unavailable(cluste
     assert cluster.here.call("GET", f"/v1/users/{user}/sessions").code == "unavailable"
     assert await answer_of(cluster.two, token=other) == "welcome"
     assert cluster.here.call("DELETE", f"/v1/users/{user}/sessions").status == 204
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         assert await client.closed() == 4501
     assert [await answer_of(node, token=token) for node in (cluster.one, cluster.two)] == ["token_invalid"] * 2
     cluster.redis.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while cluster.here.call("POST", "/v1/tickets", {"user": user}).status != 201:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

@@ -27,7 +27,7 @@ def start(*arguments: str, **settings: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert (process.returncode, process.stdout) == (2, ""), process.stderr
     (line,) = process.stderr.splitlines()

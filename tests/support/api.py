@@ -57,7 +57,7 @@ class Api(Struct, frozen=True):
             given.setdefault("Content-Type", JSON)
         if self.credential:
             given.setdefault("Authorization", f"Bearer {self.credential}")
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, content, given)
             response = connection.getresponse()

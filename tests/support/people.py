@@ -177,7 +177,7 @@ async def numbers(api: Api) -> dict[str, float]:
 
 async def until_numbers(api: Api, hold: Callable[[dict[str, float]], bool]) -> None:
     """Wait until the numbers are such."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not hold(await numbers(api)):  # noqa: ASYNC110 - another process's numbers: there is no event to await
             await asyncio.sleep(0.02)
 

@@ -45,7 +45,7 @@ class Clustered(Struct):
 
     async def until_waiting(self, count: int = 1) -> list[int]:
         """Wait until so many of the store's backends wait for a lock; return their process ids."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 # Within a transaction the view would stand still.
                 await self.admin.execute("SELECT pg_stat_clear_snapshot()")

@@ -5,7 +5,7 @@ One request a connection, or one upgrade; `claims` stands for the client address
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 
 from msgspec import Struct
 
@@ -23,14 +23,14 @@ class ReverseProxy(Struct):
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one connection on."""
-        with suppress(OSError, asyncio.IncompleteReadError):
+        with suppress(OSError, asyncio.IncompleteReadError), closing(writer):
             head = await reader.readuntil(b"\r\n\r\n")
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)
-            server_writer.write(self._told(head))
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_pass_on(reader, server_writer))
-                tasks.create_task(_pass_on(server_reader, writer))
-        writer.close()
+            with closing(server_writer):
+                server_writer.write(self._told(head))
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_pass_on(reader, server_writer))
+                    tasks.create_task(_pass_on(server_reader, writer))
 
     def _told(self, head: bytes) -> bytes:
         """Append the client to X-Forwarded-For, as nginx's `$proxy_add_x_forwarded_for` does."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -206,9 +207,9 @@ async def test_a_refused_upgrade_tells_the_status(answer: bytes, status: int) ->
     """0 when there was no answer at all."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        writer.close()
+        with closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
 
     async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
@@ -227,15 +228,15 @@ async def test_a_head_and_a_frame_may_come_in_pieces() -> None:
         heard.set()
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
         head = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-        for byte in head + bytes((0x80 | TEXT, 2)) + b"hi":
-            writer.write(bytes((byte,)))
-            await writer.drain()
-        await heard.wait()
-        writer.write(b"\x01\x01x")
-        await reader.read()
-        writer.close()
+        with closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            for byte in head + bytes((0x80 | TEXT, 2)) + b"hi":
+                writer.write(bytes((byte,)))
+                await writer.drain()
+            await heard.wait()
+            writer.write(b"\x01\x01x")
+            await reader.read()
 
     async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]

@@ -399,7 +399,7 @@ async def test_rounds_go_on_when_the_store_was_away(pair: Pair, monkeypatch: pyt
     for _ in range(10):
         await asyncio.sleep(0)
     pair.routes.is_away = False
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not pair.routes.expired:  # noqa: ASYNC110 - turns of the loop are what is waited for
             await asyncio.sleep(0)
     rounds.cancel()

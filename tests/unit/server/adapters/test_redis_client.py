@@ -1,7 +1,7 @@
 """The client for single questions: every kind of address, nothing tried twice, no long wait."""
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -57,8 +57,8 @@ async def test_nobody_waits_for_long_and_nothing_is_tried_twice() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal accepted
         accepted += 1
-        await reader.read()
-        writer.close()
+        with closing(writer):
+            await reader.read()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
