@@ -56,8 +56,8 @@ class Delivery:
         if change.entry is None:
             return
         match, entry = change.match, change.entry
-        self._hub.set_members(match, change.members)
-        self._bus.announce(MembersNews(match, change.members, entry.left))
+        self._hub.set_members(match, change.members, entry.seq)
+        self._bus.announce(MembersNews(match, entry.seq, change.members, entry.joined, entry.left))
         for user, summary in change.joined:
             self._push((user,), frame(made(summary)))
         joined = dict(change.joined)

@@ -11,13 +11,13 @@ from typing import Final, Protocol
 from protocol.close_codes import CloseCode
 from protocol.codec import encode
 from protocol.from_server import ServerMessage
-from protocol.ids import MatchId, SessionId, UserId
+from protocol.ids import MatchId, Seq, SessionId, UserId
 from server.core.tokens import Claims
 from server.outbox import Flusher, Outbox, frame_text
 from server.telemetry import Telemetry
 
 MEMBERS_CACHED_MAX: Final = 100_000
-# Matches; one of two people takes about 250 bytes.
+# Matches; one of two people takes about 300 bytes.
 
 Members = tuple[UserId, ...]
 
@@ -56,7 +56,8 @@ class Hub:
         # Most users have one connection: the tuple of several is made only for those who do.
         self._connections: dict[UserId, Recipient | tuple[Recipient, ...]] = {}
         self._sessions: dict[SessionId, Recipient] = {}
-        self._members: dict[MatchId, Members] = {}
+        # With the place in the log as of which they hold; None: only what the store says as of that place or later does.
+        self._members: dict[MatchId, tuple[Seq, Members | None]] = {}
         # Other nodes are not heard, so that nothing about members is worth keeping.
         self.is_degraded = False
 
@@ -101,25 +102,36 @@ class Hub:
 
     def members(self, match: MatchId) -> Members | None:
         """Return the match's members as far as known here; None: ask the store and `learn` its answer."""
-        return self._members.get(match)
-
-    def learn(self, match: MatchId, members: Members) -> Members:
-        """Keep what the store answered, unless a change came meanwhile; return what holds."""
         known = self._members.get(match)
-        if known is None:
-            self.set_members(match, members)
-            return members
-        return known
+        return None if known is None else known[1]
 
-    def set_members(self, match: MatchId, members: Members) -> None:
-        """The match has these members from now on; without room the matches that were learnt first are forgotten."""
-        if self.is_degraded:
+    def learn(self, match: MatchId, members: Members, seq: Seq) -> Members:
+        """Keep what the store answered, as of the entry `seq`, unless more is known already; return what holds."""
+        self._note(match, members, seq)
+        known = self.members(match)
+        return members if known is None else known
+
+    def set_members(self, match: MatchId, members: Members, seq: Seq) -> None:
+        """This node has changed the match: it has these members as of its entry `seq`, if that is the newest known."""
+        self._note(match, members, seq)
+
+    def heard_members(self, match: MatchId, members: Members, seq: Seq) -> None:
+        """Another node has changed the match, perhaps long ago.
+
+        Who knows the members knows whether that is news. Else they are still unknown, but no older ones will be learnt.
+        """
+        self._note(match, None if self.members(match) is None else members, seq)
+
+    def _note(self, match: MatchId, members: Members | None, seq: Seq) -> None:
+        """Keep what is not older than what is known; without room the matches that were learnt first are forgotten."""
+        known = self._members.get(match)
+        if self.is_degraded or (known is not None and known[0] > seq):
             return
         if match not in self._members and len(self._members) >= MEMBERS_CACHED_MAX:
             # An eighth at once, because each look for the oldest passes the places of those forgotten before.
             for oldest in list(islice(self._members, MEMBERS_CACHED_MAX // 8 + 1)):
                 del self._members[oldest]
-        self._members[match] = members
+        self._members[match] = (seq, members)
 
     def forget_members(self) -> None:
         """Believe nothing about members: changes elsewhere may have gone unheard."""

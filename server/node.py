@@ -242,8 +242,12 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             routes=backends.routes,
             node=backends.node,
             apply=revoker.apply,
+            load_revocations=revoker.load,
             members_changed=router.members_changed,
+            going_away=router.going_away,
+            now=clock.now,
             telemetry=telemetry,
+            learns=bool(settings.database_read_replica_url),
         )
     )
     bus.start(relay)

@@ -50,6 +50,12 @@ def frame_text(payload: bytes) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload
 
 
+def payload_of(framed: bytes) -> bytes:
+    """Return what `frame_text` was given."""
+    size = framed[1]
+    return framed[2 if size < 126 else 4 if size == 126 else 10 :]
+
+
 class Flusher:
     """Writes all outboxes of one loop that have something to send, once per tick."""
 

@@ -139,8 +139,9 @@ class Store(Protocol):
 class RouteLog(Protocol):
     """A store shared by several nodes: each commit notes, in itself, that its entries have to be told to the others.
 
-    What was committed is so found again when its node died, lost the bus or could not tell: routed rows live two minutes,
-    the others until they are routed. Raises `StoreUnavailable` and nothing else.
+    What was committed is so found again when its node died, lost the bus or could not tell: routed rows live for
+    `ROUTES_KEPT_S`, the others until they are routed. Ages are by the log's own clock, so that it does not matter how
+    far a node's is off. Raises `StoreUnavailable` and nothing else.
     """
 
     async def append_routed(
@@ -159,14 +160,17 @@ class RouteLog(Protocol):
     async def claim_unrouted(self, node: str, older_than_s: float, limit: int) -> Sequence[Route]:
         """Take over batches that nobody routed for so long; no other node gets them until they are as old again."""
 
-    async def routes_since(self, micros: Micros) -> Sequence[Route]:
-        """Read the batches that were stored, claimed or routed since then."""
+    async def routes_within(self, age_s: float) -> Sequence[Route]:
+        """Read the batches that were stored, claimed or routed within the last `age_s` seconds."""
 
     async def expire_routed(self) -> int:
-        """Forget what was routed more than two minutes ago; return how many batches that were."""
+        """Forget what was routed more than `ROUTES_KEPT_S` ago; return how many batches that were."""
 
     def saw(self, match: MatchId, seq: Seq, changed: Sequence[UserId] = ()) -> None:
         """Learn of an entry that another node stored, and who came or went by it: no older page is shown from now on."""
+
+    def forget(self) -> None:
+        """News of other nodes may have been missed: show nothing that could be older, until it was read anew."""
 
 
 class Revocations(Protocol):
@@ -238,8 +242,8 @@ class BusEvents(Protocol):
     def presence(self, changes: Sequence[Presence]) -> None:
         """Users whom this node watches have changed."""
 
-    def repair(self, since: Micros) -> None:
-        """Durable frames may have been missed since then: read the store and push what it has."""
+    def repair(self, since: float) -> None:
+        """Durable frames may have been missed since then (monotonic seconds): read the store and push what it has."""
 
     def routed(self, route_ids: Sequence[int]) -> None:
         """The frames of these commits have been handed to every node concerned."""

@@ -1,25 +1,28 @@
 """Between this node and the others: what comes over the bus is delivered here, what may have been missed is told again.
 
 The bus may lose; the store does not. Every commit leaves a route, and a route that may not have arrived is told again
-from the log, to those whom each entry concerned when it was written; clients drop what they have.
+from the log, to those whom each entry concerned when it was written; clients drop what they have. Routes are kept for
+two minutes: who may have missed older ones is sent away to come back and resume.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, UnsetType
 
-from protocol.from_server import Degraded, Entry, Gap, MatchLeft, MembersChanged, Presence
-from protocol.ids import Micros, UserId
-from protocol.limits import MATCHES_PAGE_MAX, PAGE_MAX
-from server.core.log import MatchState, Refused
+from protocol.close_codes import CloseCode
+from protocol.from_server import Degraded, Presence
+from protocol.ids import MatchId, Seq, UserId
 from server.core.notices import MembersNews, Notice
-from server.core.routes import Route
-from server.delivery import Delivery, made
-from server.hub import Hub, frame
+from server.core.routes import ROUTES_KEPT_S, Route
+from server.delivery import Delivery
+from server.hub import Hub, Recipient, frame
+from server.outbox import payload_of
 from server.ports import Bus, Key, RouteLog, Store, StoreUnavailable
+from server.retelling import Retelling, Told
 from server.telemetry import Telemetry, event
 
 _log = logging.getLogger(__name__)
@@ -30,12 +33,27 @@ UNROUTED_AFTER_S: Final = 15.0
 CLAIMED_MAX: Final = 100
 EXPIRE_EVERY: Final = 30
 # Rounds between two looks for routes that nobody will ask for any more.
+COME_BACK_PER_S: Final = 200
+STAY_S: Final = 10.0
+# So many connections are sent away to resume, and then so long until those that stayed are closed.
+REASON: Final = "resume: news of other nodes may have been missed"
 
-Push = tuple[Sequence[UserId], bytes]
+
+class _Place(Struct):
+    """What tells of a frame that it is an entry, and which."""
+
+    match: MatchId | UnsetType = msgspec.UNSET
+    seq: Seq | UnsetType = msgspec.UNSET
+
+
+_place: Final = msgspec.json.Decoder(_Place).decode
 
 
 class RelayParts(Struct, frozen=True):
-    """What the relay works with; without `routes` the store is this node's alone and nothing is ever missed."""
+    """What the relay works with; without `routes` the store is this node's alone and nothing is ever missed.
+
+    `learns`: the store has to know which entries other nodes stored, because a replica answers some reads.
+    """
 
     bus: Bus
     hub: Hub
@@ -44,8 +62,12 @@ class RelayParts(Struct, frozen=True):
     routes: RouteLog | None
     node: str
     apply: Callable[[Notice], None]
+    load_revocations: Callable[[], Awaitable[None]]
     members_changed: Callable[[Iterable[UserId]], None]
+    going_away: Callable[[int], None]
+    now: Callable[[], float]
     telemetry: Telemetry
+    learns: bool = False
 
 
 class Relay:
@@ -53,38 +75,62 @@ class Relay:
 
     def __init__(self, parts: RelayParts) -> None:
         self._parts = parts
+        self._retelling = Retelling(parts.store)
         self._is_alive = True
         self._routed: list[int] = []
-        self._repair_since: Micros | None = None
+        # Monotonic seconds; who was sent away to resume, and until when they may stay.
+        self._repair_since: float | None = None
+        self._sent_away: tuple[Recipient, ...] = ()
+        self._stay_until = 0.0
 
     # ---- what the bus tells
 
     def deliver(self, users: Sequence[UserId], frame: bytes, key: Key | None) -> None:
         """Hand over what another node routed to connections here."""
-        if key is None:
-            self._parts.hub.push(users, frame)
-        else:
+        if key is not None:
             self._parts.hub.push_latest(users, key, frame)
+            return
+        if self._parts.learns:
+            self._learn(frame)
+        self._parts.hub.push(users, frame)
 
     def notice(self, notice: Notice) -> None:
         """Do what another node announced."""
         if isinstance(notice, MembersNews):
-            self._parts.hub.set_members(notice.match, notice.members)
-            if notice.left:
-                self._parts.members_changed((*notice.left, *notice.members))
+            self._members_news(notice)
         else:
             self._parts.apply(notice)
+
+    def _members_news(self, news: MembersNews) -> None:
+        if self._parts.routes is not None:
+            self._parts.routes.saw(news.match, news.seq, (*news.joined, *news.left))
+        self._parts.hub.heard_members(news.match, news.members, news.seq)
+        if news.left:
+            self._parts.members_changed((*news.left, *news.members))
+
+    def _learn(self, framed: bytes) -> None:
+        try:
+            place = _place(payload_of(framed))
+        except msgspec.MsgspecError:  # A newer version's, perhaps: clients are told, and nothing is learnt.
+            return
+        if self._parts.routes is not None and isinstance(place.match, str) and isinstance(place.seq, int):
+            self._parts.routes.saw(place.match, place.seq)
 
     def presence(self, changes: Sequence[Presence]) -> None:
         """Tell those here who watch."""
         for change in changes:
             self._parts.delivery.presence(change)
 
-    def repair(self, since: Micros) -> None:
-        """Tell again, in the next round, what was committed since then; news of members may have been missed, too."""
+    def repair(self, since: float) -> None:
+        """Tell again, in the next round, what was committed since then; other news may have been missed, too."""
         self._parts.telemetry.repairs += 1
-        self._parts.hub.forget_members()
+        self._forget()
         self._repair_from(since)
+
+    def _forget(self) -> None:
+        self._parts.hub.forget_members()
+        if self._parts.routes is not None:
+            self._parts.routes.forget()
 
     def routed(self, route_ids: Sequence[int]) -> None:
         """Note, in the next round, that these commits are on their way."""
@@ -96,6 +142,7 @@ class Relay:
             return
         self._is_alive = alive
         self._parts.hub.hears_others(hears=alive)
+        self._forget()
         _log.warning("bus.alive" if alive else "bus.away", extra=event(reason=self._parts.bus.trouble))
         framed = frame(Degraded(active=not alive))
         for recipient in self._parts.hub:
@@ -128,94 +175,59 @@ class Relay:
                 raise
         if self._repair_since is not None:
             await self._repair(routes, self._repair_since)
+        self._close_who_stayed()
         if self._is_alive:
             await self._claim(routes)
         if rounds % EXPIRE_EVERY == 0:
             await routes.expire_routed()
 
-    async def _repair(self, routes: RouteLog, since: Micros) -> None:
+    async def _repair(self, routes: RouteLog, since: float) -> None:
         self._repair_since = None  # One that is asked for meanwhile is another one: it may have missed later commits.
+        age_s = self._parts.now() - since
         try:
-            for route in await routes.routes_since(since):
-                for users, framed in await self._told(route):
+            await self._parts.load_revocations()
+            if age_s > ROUTES_KEPT_S:
+                self._send_away()
+            for route in await routes.routes_within(age_s):
+                for users, framed in (await self._retold(route)).pushes:
                     self._parts.hub.push(users, framed)
         except StoreUnavailable:
             self._repair_from(since)
             raise
 
-    def _repair_from(self, since: Micros) -> None:
+    def _send_away(self) -> None:
+        """Have everybody come back, spread over time: a resume finds what no route tells any more."""
+        self._sent_away = tuple(self._parts.hub)
+        spread_s = len(self._sent_away) / COME_BACK_PER_S
+        self._stay_until = self._parts.now() + spread_s + STAY_S
+        _log.warning("relay.all_resume", extra=event(connections=len(self._sent_away)))
+        self._parts.going_away(round(spread_s * 1000))
+
+    def _close_who_stayed(self) -> None:
+        if self._sent_away and self._parts.now() >= self._stay_until:
+            stayed, self._sent_away = self._sent_away, ()
+            for recipient in stayed:
+                if self._parts.hub.session(recipient.session) is recipient:
+                    recipient.close(CloseCode.GOING_AWAY, REASON)
+
+    def _repair_from(self, since: float) -> None:
         self._repair_since = since if self._repair_since is None else min(since, self._repair_since)
 
     async def _claim(self, routes: RouteLog) -> None:
         """Route what its own node could not: it died, or it lost the bus."""
         for route in await routes.claim_unrouted(self._parts.node, UNROUTED_AFTER_S, CLAIMED_MAX):
             # In one turn, so that none of these frames counts as another commit's.
-            for users, framed in await self._told(route):
+            told = await self._retold(route)
+            for news in told.news:
+                self._parts.bus.announce(news)
+            for users, framed in told.pushes:
                 self._parts.hub.push(users, framed)
                 self._parts.bus.route(users, framed)
             self._parts.bus.batch_ended(route.route_id)
 
-    async def _told(self, route: Route) -> list[Push]:
-        """Read what has to be told of a commit, and to whom, in order."""
-        pushes: list[Push] = []
-        for span in route.spans:
-            # Before the entries: those after the state's last one say themselves who came and went.
-            state = await self._parts.store.match(span.match)
-            page = await self._parts.store.history(
-                span.match, None, before=None, after=Micros(span.first_at - 1), limit=PAGE_MAX
-            )
-            if state is None or isinstance(page, Refused):
-                continue
-            if page.complete:
-                for entry, viewers in with_viewers(page.entries, state):
-                    if entry.created_at <= span.last_at:
-                        pushes += await self._of_entry(entry, viewers)
-            else:  # Too much has happened since: the store answers each of them alone.
-                gone = [user for entry in page.entries if isinstance(entry, MembersChanged) for user in entry.left]
-                pushes.append((tuple(dict.fromkeys((*state.members, *gone))), frame(Gap(span.match))))
-        return pushes
-
-    async def _of_entry(self, entry: Entry, viewers: Sequence[UserId]) -> list[Push]:
-        if not isinstance(entry, MembersChanged):
-            return [(viewers, frame(entry))]
-        pushes = await self._of_joined(entry) if entry.joined else []
-        pushes.append((viewers, frame(entry)))
-        if entry.left:
-            self._parts.members_changed((*entry.left, *entry.members))
-            pushes.append((entry.left, frame(MatchLeft(entry.match))))
-        return pushes
-
-    async def _of_joined(self, entry: MembersChanged) -> list[Push]:
-        pages = await self._parts.store.welcome(entry.joined, MATCHES_PAGE_MAX)
-        return [
-            ((user,), frame(made(summary)))
-            for user, page in zip(entry.joined, pages, strict=True)
-            for summary in page.matches
-            if summary.match == entry.match
-        ]
-
-
-def with_viewers(entries: Sequence[Entry], state: MatchState) -> list[tuple[Entry, Sequence[UserId]]]:
-    """Return each entry with those who may see it: who was a member then, and who left by it.
-
-    `entries` are oldest first and without gaps; `state` is the match's, read before them.
-    """
-    known = sum(entry.seq <= state.last_seq for entry in entries)
-    seen: list[tuple[Entry, Sequence[UserId]]] = []
-    now = dict.fromkeys(state.members)
-    for entry in reversed(entries[:known]):
-        if isinstance(entry, MembersChanged):
-            now.update(dict.fromkeys(entry.left))
-        seen.append((entry, tuple(now)))
-        if isinstance(entry, MembersChanged):
-            for user in entry.joined:
-                now.pop(user, None)
-    seen.reverse()
-    members: Sequence[UserId] = state.members
-    for entry in entries[known:]:
-        if isinstance(entry, MembersChanged):
-            members = entry.members
-            seen.append((entry, (*members, *entry.left)))
-        else:
-            seen.append((entry, members))
-    return seen
+    async def _retold(self, route: Route) -> Told:
+        """Read what has to be told of a commit; do here what it says of members."""
+        told = await self._retelling.of(route)
+        for news in told.news:
+            self._members_news(news)
+        return told

@@ -75,7 +75,7 @@ class _Resume:
         hub = self._resumer.hub
         self._summarised = frozenset(summary.match for summary in page.matches)
         for summary in page.matches:
-            hub.learn(summary.match, tuple(member.user for member in summary.members))
+            hub.learn(summary.match, tuple(member.user for member in summary.members), summary.last_seq)
             if self._cursors.get(summary.match) == (summary.last_seq, summary.last_at):
                 del self._cursors[summary.match]  # Up to date, which most are: nothing to read.
         framed = self._welcome(page)

@@ -4,7 +4,7 @@ Durable requests go to the journal, reads to the reader lanes; both call back in
 authorised by the hub's members and delivered at once.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final, assert_never
 
@@ -16,7 +16,7 @@ from protocol.errors import ErrorCode
 from protocol.from_client import AuthRefresh, Hello, MessageSend, Receipt, Typing
 from protocol.from_server import Degraded, Error, GoingAway, Ok, Sent
 from protocol.ids import RequestId, Seq, SessionId, UserId
-from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MembersSet, Refused
+from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MatchState, MembersSet, Refused
 from server.core.notices import Kick
 from server.core.rate_limits import UserBuckets
 from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say
@@ -270,11 +270,14 @@ class Router:
             self._typed(peer, request, members)
             return
 
-        def learn(read: Sequence[Members]) -> None:
+        def learn(read: MatchState | None) -> None:
             # What nobody is a member of is not kept: made-up names must not push real matches out.
-            self._typed(peer, request, parts.hub.learn(request.match, read[0]) if read[0] else ())
+            if read is None or not read.members:
+                self._typed(peer, request, ())
+            else:
+                self._typed(peer, request, parts.hub.learn(request.match, read.members, read.last_seq))
 
-        self._lookups.read(peer, _optional(request.id), lambda: parts.store.members((request.match,)), learn)
+        self._lookups.read(peer, _optional(request.id), lambda: parts.store.match(request.match), learn)
 
     def _typed(self, peer: Peer, request: Typing, members: Members) -> None:
         request_id = _optional(request.id)

@@ -32,6 +32,11 @@ class Known:
         if len(self._seqs) > self._matches_kept:
             del self._seqs[next(iter(self._seqs))]
 
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._seqs.clear()
+        self._changes.clear()
+
     def seq(self, match: MatchId) -> Seq | None:
         """Tell the newest seq seen of `match`; None when it is not known."""
         return self._seqs.get(match)
@@ -50,7 +55,7 @@ class Known:
             changes = self._changes.get(user)
             if changes is None:
                 continue
-            changes[match] = seq
+            changes[match] = max(seq, changes.get(match, seq))
             if len(changes) > CHANGES_KEPT:
                 del self._changes[user]
 

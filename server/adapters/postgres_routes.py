@@ -8,12 +8,12 @@ import asyncpg
 from protocol.ids import Micros
 from server.adapters.postgres_connections import Connections, Rows
 from server.adapters.postgres_errors import ERRORS, unavailable
-from server.core.routes import Route, Span
+from server.core.routes import ROUTES_KEPT_S, Route, Span
 
-KEPT_US: Final = 120_000_000
+KEPT_US: Final = ROUTES_KEPT_S * 1_000_000
 MARK_ROUTED: Final = "SELECT duologue.mark_routed($1, $2)"
 CLAIM: Final = "SELECT route_id, node, matches, first_ats, last_ats FROM duologue.claim_unrouted($1, $2, $3, $4)"
-SINCE: Final = "SELECT route_id, node, matches, first_ats, last_ats FROM duologue.routes_since($1)"
+WITHIN: Final = "SELECT route_id, node, matches, first_ats, last_ats FROM duologue.routes_since(coalesce($2, duologue.now_us()) - $1)"
 EXPIRE: Final = "SELECT duologue.expire_routed($1, $2)"
 
 
@@ -36,9 +36,9 @@ class Outbox:
         rows = await self._run(CLAIM, node, round(older_than_s * 1_000_000), limit, self._time())
         return [_route(row) for row in rows]
 
-    async def routes_since(self, micros: Micros) -> list[Route]:
-        """Read the batches that were stored, claimed or routed since then."""
-        return [_route(row) for row in await self._run(SINCE, micros)]
+    async def routes_within(self, age_s: float) -> list[Route]:
+        """Read the batches that were stored, claimed or routed within the last `age_s` seconds, by the database's clock."""
+        return [_route(row) for row in await self._run(WITHIN, round(age_s * 1_000_000), self._time())]
 
     async def expire_routed(self) -> int:
         """Forget what was routed more than two minutes ago; return how many batches that were."""

@@ -54,7 +54,7 @@ class RedisBusSettings(Struct, frozen=True):
     debounce_s: float = 2.0
     settle_s: float = 0.5
     command_timeout_s: float = 2.0
-    # How far a repair goes back behind the last moment when all was well: for clocks that differ, and slow commits.
+    # How far a repair goes back behind the last moment when all was well: a commit is dated before it can be seen.
     slack_s: float = 30.0
     pending_max_bytes: int = 16 * 1024 * 1024
 

@@ -6,7 +6,6 @@ here, as a reason to begin anew under another name.
 
 from typing import Final
 
-from protocol.ids import Micros
 from server.ports import Clock
 
 MICROS: Final = 1_000_000
@@ -116,12 +115,10 @@ class Lease:
         if is_whole and not self.flaw:
             self._good_at = asked_us / MICROS
 
-    def repaired_since(self, slack_s: float) -> Micros:
-        """Return since when to repair; what comes after the reader began will be heard."""
-        # By what the monotonic clock says has passed: the wall clock may have been set meanwhile.
-        passed_s = self._clock.now() - self._good_at + slack_s
-        self._good_at = self._opened_at
-        return Micros(self._clock.micros() - round(passed_s * MICROS))
+    def repaired_since(self, slack_s: float) -> float:
+        """Return since when (monotonic seconds) to repair; what comes after the reader began will be heard."""
+        since, self._good_at = self._good_at - slack_s, self._opened_at
+        return since
 
     def _name(self) -> str:
         return f"{self._node_name}:{self._clock.random_id()}"

@@ -211,6 +211,11 @@ class PostgresStore:
         if self._known is not None:
             self._known.changed(match, seq, changed)
 
+    def forget(self) -> None:
+        """News of other nodes may have been missed: the primary answers until it has told the newest."""
+        if self._known is not None:
+            self._known.forget()
+
     async def mark_routed(self, ids: Sequence[int]) -> None:
         """Note that these batches are on their way to every node."""
         await self._outbox.mark_routed(ids)
@@ -219,9 +224,9 @@ class PostgresStore:
         """Take over batches that nobody routed for so long."""
         return await self._outbox.claim_unrouted(node, older_than_s, limit)
 
-    async def routes_since(self, micros: Micros) -> Sequence[Route]:
-        """Read the batches that were stored, claimed or routed since then."""
-        return await self._outbox.routes_since(micros)
+    async def routes_within(self, age_s: float) -> Sequence[Route]:
+        """Read the batches that were stored, claimed or routed within the last `age_s` seconds."""
+        return await self._outbox.routes_within(age_s)
 
     async def expire_routed(self) -> int:
         """Forget what was routed more than two minutes ago."""

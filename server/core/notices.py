@@ -6,14 +6,19 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from protocol.ids import MatchId, Micros, SessionId, UserId
+from protocol.ids import MatchId, Micros, Seq, SessionId, UserId
 
 
 class MembersNews(Struct, frozen=True, tag="members"):
-    """The match has these members now, and these have just left; whoever has them cached replaces them."""
+    """The match has these members from its entry `seq` on; these have just come or gone.
+
+    It may come late. Whoever knows a later state of the match keeps that.
+    """
 
     match: MatchId
+    seq: Seq
     members: tuple[UserId, ...]
+    joined: tuple[UserId, ...] = ()
     left: tuple[UserId, ...] = ()
 
 

@@ -1,8 +1,13 @@
 """What a commit left to be told to other nodes."""
 
+from typing import Final
+
 from msgspec import Struct
 
 from protocol.ids import MatchId, Micros
+
+ROUTES_KEPT_S: Final = 120
+# Once they are routed.
 
 
 class Span(Struct, frozen=True):

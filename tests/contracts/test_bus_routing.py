@@ -4,7 +4,7 @@ import asyncio
 from itertools import count
 
 from protocol.close_codes import CloseCode
-from protocol.ids import MatchId, UserId
+from protocol.ids import MatchId, Seq, UserId
 from server.core.notices import Kick, MembersNews
 from tests.support.bus_nodes import Buses
 
@@ -191,7 +191,7 @@ async def test_many_commits_are_reported_each_once(buses: Buses) -> None:
 async def test_a_notice_reaches_every_other_node_in_order_with_the_frames(buses: Buses) -> None:
     a, b, c = await buses.node(), await buses.node(), await buses.node()
     await b.register(("bob", "1"))
-    news = MembersNews(MatchId("m"), (UserId("alice"), UserId("ユーザー")))
+    news = MembersNews(MatchId("m"), Seq(1), (UserId("alice"), UserId("ユーザー")))
     kick = Kick(UserId("bob"), CloseCode.REPLACED, "gone")
     a.bus.announce(news)
     a.route("x", "bob")

@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from protocol.ids import Micros
 from server.adapters.postgres_connections import Timeouts
 from server.adapters.store_postgres import PostgresStore
 from server.core.log import Append, Appended, Refused
@@ -195,7 +194,7 @@ async def test_a_server_that_crashes_and_comes_back_has_everything_that_was_answ
         with pytest.raises(StoreUnavailable):
             await store.history(M, ALICE, before=None, after=None, limit=9)
         with pytest.raises(StoreUnavailable):
-            await store.routes_since(Micros(0))
+            await store.routes_within(1e9)
         with running_cluster(cluster.folder, SETTINGS, cluster.port):
             sent += await world.post(post("c"))
             assert (await world.page(ALICE, limit=3)).entries == tuple(o.message for o in reversed(sent))

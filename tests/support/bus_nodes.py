@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from protocol.from_server import Presence, Status
-from protocol.ids import Micros, SessionId, UserId
+from protocol.ids import SessionId, UserId
 from server.adapters.bus_memory import MemoryHubOfNodes
 from server.adapters.clock import SystemClock
 from server.adapters.redis_bus import RedisBus, RedisBusSettings
@@ -43,7 +43,7 @@ class Ear:
     deliveries: list[Delivery] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     changes: list[Presence] = field(default_factory=list)
-    repairs: list[Micros] = field(default_factory=list)
+    repairs: list[float] = field(default_factory=list)
     routed_ids: list[int] = field(default_factory=list)
     alive: list[bool] = field(default_factory=list)
     # Frames and notices as they came.
@@ -64,7 +64,7 @@ class Ear:
         self.changes.extend(changes)
         self._heard.set()
 
-    def repair(self, since: Micros) -> None:
+    def repair(self, since: float) -> None:
         self.repairs.append(since)
         self._heard.set()
 

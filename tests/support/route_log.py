@@ -20,6 +20,8 @@ class RoutedStore(MemoryStore):
         self._routes: dict[int, tuple[Route, Micros, bool]] = {}
         self.is_away = False
         self.expired = 0
+        # What it was told of other nodes' entries; None where it had to forget.
+        self.seen: list[tuple[MatchId, Seq, tuple[UserId, ...]] | None] = []
 
     @property
     def unrouted(self) -> list[int]:
@@ -59,10 +61,11 @@ class RoutedStore(MemoryStore):
             self._routes[number] = (route, self._time.micros(), False)
         return [self._routes[number][0] for number in found]
 
-    async def routes_since(self, micros: Micros) -> Sequence[Route]:
-        """Read what was stored, claimed or routed since then."""
+    async def routes_within(self, age_s: float) -> Sequence[Route]:
+        """Read what was stored, claimed or routed within the last seconds."""
         self._answer()
-        return [route for route, at, _ in self._routes.values() if at >= micros]
+        since = self._time.micros() - age_s * 1_000_000
+        return [route for route, at, _ in self._routes.values() if at >= since]
 
     async def expire_routed(self) -> int:
         """Count how often it was asked."""
@@ -70,7 +73,12 @@ class RoutedStore(MemoryStore):
         return 0
 
     def saw(self, match: MatchId, seq: Seq, changed: Sequence[UserId] = ()) -> None:
-        """Need not know: there is no replica."""
+        """Keep for the test what a store with a replica would know."""
+        self.seen.append((match, seq, tuple(changed)))
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self.seen.append(None)
 
     def _note(self, node: str, entries: Sequence[Entry]) -> Sequence[int]:
         if not entries:

@@ -215,6 +215,7 @@ class Switchboard:
             revocations=self.revocations,
             failures=self.failures,
         )
+        self.revocations_loaded = 0
         self.router = self._router(connections_max)
         self.relay = self._relay()
         self.bus.start(self.relay)
@@ -229,10 +230,17 @@ class Switchboard:
                 routes=self.routes,
                 node=self.name,
                 apply=lambda _: None,
+                load_revocations=self._load_revocations,
                 members_changed=self.router.members_changed,
+                going_away=self.router.going_away,
+                now=self.clock.now,
                 telemetry=self.telemetry,
+                learns=True,
             )
         )
+
+    async def _load_revocations(self) -> None:
+        self.revocations_loaded += 1
 
     def _router(self, connections_max: int) -> Router:
         return Router(

@@ -6,7 +6,7 @@ import pytest
 
 from protocol.close_codes import CloseCode
 from protocol.from_server import Ok
-from protocol.ids import MatchId, SessionId, UserId
+from protocol.ids import MatchId, Seq, SessionId, UserId
 from server import hub as hub_module
 from server.hub import Hub, frame
 from server.outbox import Flusher
@@ -137,17 +137,37 @@ def test_too_many_keys_for_a_reader_who_is_behind_end_it(stage: Stage) -> None:
 def test_members_are_unknown_until_learnt(stage: Stage) -> None:
     """What the store answered is kept."""
     assert stage.hub.members(M1) is None
-    assert stage.hub.learn(M1, (ALICE, BOB)) == (ALICE, BOB)
+    assert stage.hub.learn(M1, (ALICE, BOB), Seq(1)) == (ALICE, BOB)
     assert stage.hub.members(M1) == (ALICE, BOB)
+    assert stage.hub.learn(M1, (ALICE, CAROL), Seq(7)) == (ALICE, CAROL)
 
 
 @pytest.mark.parametrize("members", [(ALICE, CAROL), ()])
 def test_a_change_counts_more_than_a_read_that_began_before_it(stage: Stage, members: tuple[UserId, ...]) -> None:
     """Also the change that ended the match."""
-    stage.hub.set_members(M1, members)
-    assert stage.hub.learn(M1, (ALICE, BOB)) == members
+    stage.hub.set_members(M1, members, Seq(5))
+    assert stage.hub.learn(M1, (ALICE, BOB), Seq(4)) == members
     assert stage.hub.members(M1) == members
-    stage.hub.set_members(M1, (BOB, CAROL))
+    stage.hub.set_members(M1, (BOB, CAROL), Seq(6))
+    assert stage.hub.members(M1) == (BOB, CAROL)
+
+
+def test_news_that_comes_late_changes_nothing(stage: Stage) -> None:
+    """As that of a node which could not tell for a while, when another one has changed the match since."""
+    stage.hub.set_members(M1, (BOB, CAROL), Seq(6))
+    stage.hub.heard_members(M1, (ALICE, BOB), Seq(5))
+    assert stage.hub.members(M1) == (BOB, CAROL)
+    stage.hub.heard_members(M1, (ALICE, CAROL), Seq(7))
+    assert stage.hub.members(M1) == (ALICE, CAROL)
+
+
+def test_news_of_what_is_not_known_is_no_knowledge(stage: Stage) -> None:
+    """It may be old. But a read that is older still is not kept."""
+    stage.hub.heard_members(M1, (ALICE, BOB), Seq(5))
+    assert stage.hub.members(M1) is None
+    assert stage.hub.learn(M1, (ALICE, CAROL), Seq(4)) == (ALICE, CAROL)
+    assert stage.hub.members(M1) is None
+    assert stage.hub.learn(M1, (BOB, CAROL), Seq(6)) == (BOB, CAROL)
     assert stage.hub.members(M1) == (BOB, CAROL)
 
 
@@ -155,6 +175,6 @@ def test_members_of_only_so_many_matches_are_kept(stage: Stage, monkeypatch: pyt
     """The first learnt is forgotten first; a change of one that is known forgets none."""
     monkeypatch.setattr(hub_module, "MEMBERS_CACHED_MAX", 2)
     for name in ("m1", "m2", "m3"):
-        stage.hub.learn(MatchId(name), (ALICE,))
-    stage.hub.set_members(MatchId("m3"), (BOB,))
+        stage.hub.learn(MatchId(name), (ALICE,), Seq(1))
+    stage.hub.set_members(MatchId("m3"), (BOB,), Seq(2))
     assert [stage.hub.members(MatchId(name)) for name in ("m1", "m2", "m3")] == [None, (ALICE,), (BOB,)]

@@ -1,19 +1,21 @@
 """Two nodes on one bus and one store: what crosses, what is told again, to whom, and what waits for the store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from msgspec import Raw
 
-from protocol.from_server import MembersChanged, Message
-from protocol.ids import ClientId, MatchId, Micros, Ordinal, Seq, UserId
+from protocol.close_codes import CloseCode
+from protocol.ids import ClientId, MatchId, Seq, UserId
 from protocol.limits import PAGE_MAX
-from server.core.log import Append, EntryPage, MatchState, Refused
+from server.core.log import Append, EntryPage, Refused
 from server.core.notices import Kick, MembersNews, Notice
+from server.core.routes import ROUTES_KEPT_S
+from server.outbox import frame_text
 from server.ports import StoreUnavailable
-from server.relay import EXPIRE_EVERY, UNROUTED_AFTER_S, Relay, RelayParts, with_viewers
+from server.relay import EXPIRE_EVERY, REASON, STAY_S, UNROUTED_AFTER_S, Relay, RelayParts
 from tests.support.clock import FakeClock
 from tests.support.route_log import RoutedStore
 from tests.support.switchboard import Client, Json, Switchboard, running
@@ -48,10 +50,10 @@ class Pair:
         batch = [Append(MatchId(match), UserId(sender), ClientId(name), Raw(b'{"text":"x"}')) for name in names]
         await self.routes.append_routed(batch, "dead")
 
-    def later(self) -> Micros:
+    def later(self) -> float:
         """Let time pass and return when it is."""
         self.here.clock.advance(1)
-        return self.here.clock.micros()
+        return self.here.clock.now()
 
     async def members(self, *members: UserId) -> None:
         """Change members, likewise."""
@@ -65,6 +67,10 @@ async def pair() -> AsyncIterator[Pair]:
     there = Switchboard(beside=here, name="there")
     async with running(here), running(there):
         yield Pair(here, there)
+
+
+async def nothing() -> None:
+    """Have nothing to load."""
 
 
 def short(message: Json) -> tuple[object, ...]:
@@ -156,14 +162,17 @@ async def test_what_is_not_about_members_is_for_the_revoker() -> None:
             routes=None,
             node="here",
             apply=applied.append,
+            load_revocations=nothing,
             members_changed=changed.extend,
+            going_away=lambda _: None,
+            now=board.clock.now,
             telemetry=board.telemetry,
         )
     )
     kick = Kick(ALICE, 4501, "over")
     relay.notice(kick)
-    relay.notice(MembersNews(MatchId(M1), (ALICE,)))
-    relay.notice(MembersNews(MatchId(M1), (ALICE,), (BOB,)))
+    relay.notice(MembersNews(MatchId(M1), Seq(1), (ALICE,)))
+    relay.notice(MembersNews(MatchId(M1), Seq(2), (ALICE,), left=(BOB,)))
     assert applied == [kick]
     assert changed == [BOB, ALICE]
     await relay.round(1)  # A store of its own: there is nothing to do.
@@ -188,6 +197,32 @@ async def test_clients_are_told_when_other_nodes_are_not_heard(pair: Pair) -> No
     assert (await pair.hear(bob))[0][-1] == ("degraded", False)
     await pair.here.make("m2", "alice", "bob")
     assert pair.here.hub.members(MatchId("m2")) == (ALICE, BOB)
+
+
+async def test_news_of_members_that_comes_late_is_no_news(pair: Pair) -> None:
+    """As from a node that could not tell for a while, when another one has changed the match since."""
+    await pair.here.make(M1, "alice", "bob")
+    await pair.there.enter("bob")
+    await pair.members(BOB, CAROL)
+    late = MembersNews(MatchId(M1), Seq(2), (BOB, CAROL), (CAROL,), (ALICE,))
+    await pair.there.make(M1, "alice", "bob", "dave")
+    pair.there.relay.notice(late)
+    assert pair.there.hub.members(MatchId(M1)) == (ALICE, BOB, DAVE)
+
+
+async def test_the_store_learns_what_other_nodes_stored(pair: Pair) -> None:
+    """So that a replica that is behind that answers nothing. What only lasts a moment tells nothing."""
+    bob = await pair.there.enter("bob")
+    pair.routes.seen.clear()
+    await pair.here.make(M1, "alice", "bob")
+    alice = await pair.here.enter("alice")
+    await alice.ask(type="message.send", id=1, match=M1, client_id="c1", body={"text": "hi"})
+    await alice.ask(type="typing", match=M1, on=True)
+    pair.here.delivery.event(BOB, "coupon", {"is": "new"})
+    await pair.hear(bob)
+    assert pair.routes.seen == [(M1, 1, (ALICE, BOB)), (M1, 2, ())]
+    pair.there.relay.deliver([BOB], frame_text(b"of a newer version"), None)
+    assert len(pair.routes.seen) == 2
 
 
 # ---- told again
@@ -215,7 +250,7 @@ async def test_of_two_repairs_the_earlier_moment_counts(pair: Pair) -> None:
     since = pair.later()
     await pair.stored("a")
     for seconds in (2, 0, 3):
-        pair.there.relay.repair(Micros(since + seconds * 1_000_000))
+        pair.there.relay.repair(since + seconds)
     await pair.round(pair.there)
     assert await pair.hear(bob) == [[("message", 2)]]
 
@@ -256,6 +291,33 @@ async def test_a_repair_trusts_nothing_that_was_known_of_members(pair: Pair) -> 
     await pair.round(pair.there)
     assert (await pair.hear(bob))[0] == [("members", 2), ("match.left",)]
     assert pair.there.watches.watched(bob.peer) == ()
+
+
+async def test_a_repair_reads_what_was_revoked(pair: Pair) -> None:
+    """And forgets what a replica was measured by: news of both may have been missed."""
+    pair.routes.seen.clear()
+    pair.there.relay.repair(pair.later())
+    assert pair.routes.seen == [None]
+    await pair.round(pair.there)
+    assert pair.there.revocations_loaded == 1
+
+
+async def test_who_may_have_missed_what_no_route_tells_any_more_is_sent_to_resume(pair: Pair) -> None:
+    """Those who do not go are closed with a code that says so; who came meanwhile has resumed and stays."""
+    await pair.here.make(M1, "alice", "bob")
+    alice, bob = await pair.there.enter("alice"), await pair.there.enter("bob")
+    pair.there.relay.repair(pair.later() - ROUTES_KEPT_S - 1)
+    await pair.round(pair.there)
+    assert [heard[0] for heard in await pair.hear(alice, bob)] == [("going_away",)] * 2
+    alice.hang_up()
+    again = await pair.there.enter("alice")
+    await pair.round(pair.there)
+    assert bob.line.closed is None
+    pair.here.clock.advance(2 * STAY_S)
+    for _ in range(2):
+        await pair.round(pair.there)
+    closed = [client.line.closed for client in (bob, again)]
+    assert closed == [(CloseCode.GOING_AWAY, REASON), None]
 
 
 async def test_each_entry_is_told_to_who_was_a_member_then(pair: Pair) -> None:
@@ -312,25 +374,9 @@ async def test_a_match_that_is_not_there_any_more_is_passed_over(pair: Pair) -> 
     bob = await pair.there.enter("bob")
     await pair.stored("b")
     pair.routes._matches.clear()
-    pair.there.relay.repair(Micros(0))
+    pair.there.relay.repair(pair.here.clock.now() - 60)
     await pair.round(pair.there)
     assert await pair.hear(bob) == [[]]
-
-
-def test_entries_after_the_state_say_themselves_who_is_there() -> None:
-    """Members that came after the state was read see nothing of before, those who left nothing of after."""
-    match = MatchId(M1)
-
-    def change(seq: int, members: Sequence[UserId], joined: Sequence[UserId], left: Sequence[UserId]) -> MembersChanged:
-        return MembersChanged(match, Seq(seq), Micros(seq), tuple(members), tuple(joined), tuple(left))
-
-    first, second = change(2, (BOB, CAROL), (CAROL,), (ALICE,)), change(4, (CAROL, DAVE), (DAVE,), (BOB,))
-    between = Message(match, Seq(3), Micros(3), Ordinal(1), BOB, ClientId("c"), Raw(b"{}"))
-    entries = (first, between, second)
-    for last_seq, members in ((1, (ALICE, BOB)), (2, (BOB, CAROL)), (4, (CAROL, DAVE))):
-        state = MatchState(match, members, Seq(last_seq), Micros(last_seq), 0)
-        viewers = [set(seen) for _, seen in with_viewers(entries, state)]
-        assert viewers == [{ALICE, BOB, CAROL}, {BOB, CAROL}, {BOB, CAROL, DAVE}]
 
 
 # ---- rounds
@@ -352,6 +398,19 @@ async def test_what_nobody_routed_is_taken_over_and_told_everywhere(pair: Pair) 
     assert await pair.hear(alice, bob) == [[], []]
 
 
+async def test_a_change_of_members_that_is_taken_over_is_known_to_all_nodes(pair: Pair) -> None:
+    """Its own node died before it could tell."""
+    await pair.here.make(M1, "alice", "bob")
+    bobs = await pair.here.enter("bob"), await pair.there.enter("bob")
+    await pair.round()
+    await pair.members(ALICE, CAROL)
+    await pair.here.advance(UNROUTED_AFTER_S)
+    await pair.round(pair.here)
+    for board, bob in zip((pair.here, pair.there), bobs, strict=True):
+        assert board.hub.members(MatchId(M1)) == (ALICE, CAROL)
+        assert await pair.hear(bob) == [[("members", 2), ("match.left",)]]
+
+
 async def test_a_node_that_is_deaf_takes_nothing_over(pair: Pair) -> None:
     await pair.here.make(M1, "alice", "bob")
     await pair.stored("a")
@@ -370,7 +429,7 @@ async def test_while_the_store_is_away_everything_waits(pair: Pair) -> None:
     bob = await pair.here.enter("bob")
     await pair.stored("a")
     await pair.settle()
-    pair.here.relay.repair(Micros(0))
+    pair.here.relay.repair(pair.here.clock.now() - 60)
     pair.routes.is_away = True
     with pytest.raises(StoreUnavailable):
         await pair.here.relay.round(1)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from protocol.close_codes import CloseCode
-from protocol.ids import MatchId, Micros, SessionId, UserId
+from protocol.ids import MatchId, Micros, Seq, SessionId, UserId
 from server.adapters.store_memory import MemoryStore
 from server.core.notices import Kick, MembersNews, Notice, Revoked
 from server.core.tokens import Claims
@@ -152,7 +152,7 @@ async def test_kicks_are_of_a_session_or_of_a_user(node: Node) -> None:
     assert (closed(one), closed(two)) == (CloseCode.GOING_AWAY, None)
     node.revoker.apply(Kick(ALICE, 4_999, "of a newer version"))
     assert (closed(two), closed(three)) == (CloseCode.TOKEN_INVALID, CloseCode.TOKEN_INVALID)
-    node.revoker.apply(MembersNews(MatchId("m"), (ALICE,)))
+    node.revoker.apply(MembersNews(MatchId("m"), Seq(1), (ALICE,)))
     bob = await node.board.enter("bob")
     node.revoker.apply(Revoked(BOB, issued_before=node.board.clock.micros()))
     assert closed(bob) == CloseCode.TOKEN_INVALID
