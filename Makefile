@@ -6,8 +6,9 @@
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 SHELL := /bin/sh
 
-# Programs that only tests need, as binary:package. Issues that bring coturn add theirs.
-DEBIAN_PACKAGES := chromium:chromium postgres:postgresql-15 pgbouncer:pgbouncer redis-server:redis-server
+# Programs that only tests need, as binary:package.
+DEBIAN_PACKAGES := chromium:chromium postgres:postgresql-15 pgbouncer:pgbouncer redis-server:redis-server \
+	turnserver:coturn
 
 PYTHON := .venv/bin/python
 UV := .tools/bin/uv

@@ -72,7 +72,8 @@ def _settings(*, development: bool, clock: SystemClock) -> Settings:
 
 
 def _secrets(settings: Settings) -> tuple[str, ...]:
-    return tuple(secret.reveal() for secret in (*settings.api_keys, *settings.token_secrets))
+    known = (*settings.api_keys, *settings.token_secrets, *settings.turn_secrets, settings.turn_password)
+    return tuple(secret.reveal() for secret in known)
 
 
 def _announce(address: str) -> None:

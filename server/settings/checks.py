@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from server.settings.fields import MEMORY, SQLITE, Settings
 from server.settings.values import Secret
+from turn.configuration import problems as relay_problems
 
 SECRET_MIN_BYTES: Final = 32
 SECRETS_MAX: Final = 8
@@ -39,6 +40,7 @@ def check(settings: Settings) -> list[str]:
         *_check_origins(settings),
         *_check_proxies(settings),
         *_check_sizes(settings),
+        *_check_relays(settings),
         *_check_development(settings),
     ]
 
@@ -140,6 +142,12 @@ def _check_sizes(settings: Settings) -> Iterator[str]:
         yield "OUTBOX_MAX_BYTES: must be at least four times MAX_MESSAGE_BYTES"
     if settings.typing_expires_ms <= settings.typing_interval_ms:
         yield "TYPING_EXPIRES_MS: must be more than TYPING_INTERVAL_MS, or typing flickers"
+
+
+def _check_relays(settings: Settings) -> Iterator[str]:
+    yield from relay_problems(settings.relays)
+    if settings.call_relay_only and not settings.turn_server_url:
+        yield "CALL_RELAY_ONLY: needs TURN servers"
 
 
 def _check_development(settings: Settings) -> Iterator[str]:

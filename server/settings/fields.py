@@ -5,7 +5,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from server.settings.values import Secret
+from server.settings.values import NO_SECRET, Secret
+from turn.configuration import RelayConfiguration
 
 Durability = Literal["checked", "waived"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -160,6 +161,32 @@ class Settings(Struct, frozen=True, kw_only=True):
         _text("Addresses or networks of your reverse proxies, whose `X-Forwarded-For` (or `Forwarded`) is believed."),
     ] = ()
 
+    # Calls: what gets them through firewalls.
+    turn_server_url: Annotated[
+        tuple[str, ...],
+        _text("TURN servers, like `turn:turn.example.org:3478?transport=udp` or `turns:turn.example.org:443`."),
+    ] = ()
+    stun_server_url: Annotated[tuple[str, ...], _text("STUN servers, like `stun:stun.example.org`.")] = ()
+    turn_secrets: Annotated[
+        tuple[Secret, ...],
+        _text(
+            "Secrets shared with the TURN servers (coturn's `static-auth-secret`), 16 characters or more. Each call gets "
+            "credentials that end; the first secret signs them."
+        ),
+    ] = ()
+    turn_username: Annotated[
+        str, _text("Instead of secrets: a name that the TURN servers know. Everybody gets it.")
+    ] = ""
+    turn_password: Annotated[Secret, _text("…and its password.")] = NO_SECRET
+    turn_ttl_s: Annotated[int, _seconds("New calls may begin with a credential for so long.", 300, 86_400)] = 3600
+    turn_realm: Annotated[str, _text("The TURN servers' realm: for `python -m turn`, and for coturn's Redis.")] = ""
+    call_relay_only: Annotated[
+        bool, _text("Calls go through the TURN servers only, so that nobody learns another's address; for everybody.")
+    ] = False
+    call_ice_per_min: Annotated[
+        int, _count("Lists of ICE servers that one user may ask for in a minute.", 1, 1_000_000)
+    ] = 20
+
     # How long to wait.
     head_timeout_s: Annotated[float, _seconds("For the whole head of a request.", 0.1, 300)] = 5
     request_timeout_s: Annotated[
@@ -197,6 +224,19 @@ class Settings(Struct, frozen=True, kw_only=True):
         secret = {"HS256"} if self.token_secrets else set()
         public = {"RS256", "ES256", "EdDSA"} if self.jwks_location else set()
         return frozenset(secret | public)
+
+    @property
+    def relays(self) -> RelayConfiguration:
+        """What calls use to get through firewalls; its secrets are bare, so keep it in few places."""
+        return RelayConfiguration(
+            turn_urls=self.turn_server_url,
+            stun_urls=self.stun_server_url,
+            username=self.turn_username,
+            password=self.turn_password.reveal(),
+            secrets=tuple(secret.reveal() for secret in self.turn_secrets),
+            realm=self.turn_realm,
+            ttl_s=self.turn_ttl_s,
+        )
 
     @property
     def jwks_location(self) -> str:

@@ -69,7 +69,7 @@ def type_of(field: structs.FieldInfo) -> object:
 
 def is_secret(field: structs.FieldInfo) -> bool:
     """Say whether the setting holds secrets, and so may come from a file."""
-    return type_of(field) == tuple[Secret, ...]
+    return type_of(field) in (Secret, tuple[Secret, ...])
 
 
 def expectation(field: structs.FieldInfo) -> str:
@@ -77,6 +77,8 @@ def expectation(field: structs.FieldInfo) -> str:
     kind, meta = type_of(field), meta_of(field)
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
+    if kind is bool:
+        return "true or false"
     if kind not in (int, float) or meta is None:
         return "text"
     return f"{'an integer' if kind is int else 'a number'} from {meta.ge:,} to {meta.le:,}"
@@ -109,6 +111,8 @@ def _read_secret_file(name: str, path: Path) -> str:
 
 def _parse(field: structs.FieldInfo, text: str) -> object:
     kind = type_of(field)
+    if kind is Secret:
+        return Secret(text)
     if kind == tuple[Secret, ...]:
         return tuple(Secret(part) for part in _split(text))
     if kind == tuple[str, ...]:

@@ -6,6 +6,7 @@ from msgspec import structs
 
 from server.settings.fields import Settings
 from server.settings.parse import expectation, is_secret, meta_of, type_of
+from server.settings.values import NO_SECRET, Secret
 
 BEGIN: Final = "<!-- settings: rendered by server/settings/table.py, do not edit -->"
 END: Final = "<!-- settings: end -->"
@@ -38,11 +39,13 @@ def _value(field: structs.FieldInfo) -> str:
         unit = (meta.extra or {}).get("unit", "")
         whole = "" if kind is int else ", fractions allowed"
         return f"{meta.ge:,} to {meta.le:,} {unit}".strip() + whole
-    return "list" if kind == tuple[str, ...] or is_secret(field) else expectation(field)
+    return "list" if kind in (tuple[str, ...], tuple[Secret, ...]) else expectation(field)
 
 
 def _default(field: structs.FieldInfo) -> str:
     value = field.default
     if isinstance(value, tuple):
         return ", ".join(f"`{part}`" for part in value)
-    return f"`{value}`" if value != "" else ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value}`" if value not in ("", NO_SECRET) else ""

@@ -32,6 +32,10 @@ class Secret:
         raise TypeError("a secret is not serialised")
 
 
+NO_SECRET: Final = Secret("")
+# A secret that was not set.
+
+
 class SettingsError(Exception):
     """The settings cannot be used; `problems` holds one sentence each, the text is one line with all of them."""
 

@@ -46,6 +46,9 @@ class Telemetry(Struct, gc=False):
         int, _counter("Times that frames from other nodes may have been missed and were told again.")
     ] = 0
     gaps: Annotated[int, _counter("Matches with more missed entries than a resume sends.")] = 0
+    ice_issued: Annotated[int, _counter("Lists of ICE servers handed out.")] = 0
+    ice_refused: Annotated[int, _counter("Lists of ICE servers refused as too many for one user.")] = 0
+    ice_degraded: Annotated[int, _counter("Lists handed out without the relays that are configured.")] = 0
 
 
 class Metric(Struct, frozen=True):

@@ -41,8 +41,15 @@ def test_each_type_is_read() -> None:
             "ALLOWED_ORIGINS": "https://app.example, same-origin",
             "DATABASE_URL": "memory:",
             "DEVELOPMENT": "true",
+            "TURN_SERVER_URL": "turn:turn.example.org, turns:turn.example.org:443",
+            "TURN_USERNAME": "duologue",
+            "TURN_PASSWORD": "a, and b",
+            "CALL_RELAY_ONLY": "true",
         }
     )
+    assert settings.turn_password.reveal() == "a, and b"
+    assert settings.call_relay_only
+    assert settings.relays.turn_urls == ("turn:turn.example.org", "turns:turn.example.org:443")
     assert (settings.port, settings.head_timeout_s, settings.log_level) == (9000, 2.5, "warning")
     assert settings.allowed_origins == ("https://app.example", "same-origin")
     assert settings.sqlite_path is None
@@ -67,6 +74,7 @@ def test_an_empty_variable_is_an_absent_one(empty: str) -> None:
         ("PING_AFTER_S", "inf", "PING_AFTER_S: expected a number from 0.1 to 3,600, got 'inf'"),
         ("PING_AFTER_S", "1e999", "PING_AFTER_S: expected a number from 0.1 to 3,600, got '1e999'"),
         ("PING_AFTER_S", "25s", "PING_AFTER_S: expected a number from 0.1 to 3,600, got '25s'"),
+        ("CALL_RELAY_ONLY", "maybe", "CALL_RELAY_ONLY: expected true or false, got 'maybe'"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL: expected one of debug, info, warning, error, got 'loud'"),
         ("MESSAGE_BURST", "9" * 500, f"MESSAGE_BURST: expected an integer from 1 to 1,000,000, got {'9' * 60!r}"),
     ],
