@@ -11,6 +11,23 @@ import msgspec
 import orjson
 from msgspec import Raw, Struct, UnsetType
 
+from protocol.calls import (
+    CallAccept,
+    CallDecline,
+    CallFeedback,
+    CallHangup,
+    CallIce,
+    CallInvite,
+    CallJoin,
+    CallMedia,
+    CallReport,
+    CallRequest,
+    CallResume,
+    CallRinging,
+    CallSignal,
+    CallStart,
+    CallStats,
+)
 from protocol.errors import ErrorCode
 from protocol.from_client import (
     TEXT_PATTERN,
@@ -143,6 +160,35 @@ def _ids(message: ClientMessage) -> Iterator[tuple[str, str]]:
             yield "$.device", message.device or "-"
             yield "$.session", message.session or "-"
         case AuthRefresh() | Ping() | Matches():
+            return
+        case _:
+            yield from _ids_of_call(message)
+
+
+def _ids_of_call(message: CallRequest) -> Iterator[tuple[str, str]]:
+    if not isinstance(message, CallStart):
+        yield "$.call", message.call or "-"
+    match message:
+        case CallStart():
+            yield "$.match", message.match
+            yield "$.client_id", message.client_id
+            yield from (("$.users[...]", user) for user in message.users or ())
+        case CallAccept() | CallJoin():
+            yield "$.client_id", message.client_id
+        case CallInvite():
+            yield from (("$.users[...]", user) for user in message.users)
+        case CallSignal():
+            # What stands in descriptions and candidates is looked at line by line where they are relayed.
+            yield "$.to", message.to
+            yield from (("$.streams", stream) for stream in message.streams or ())
+        case CallReport() | CallStats():
+            yield "$.peer", message.peer
+        case CallResume():
+            yield "$.peer", message.peer
+            yield from (("$.have", peer) for peer in message.have)
+        case CallFeedback():
+            yield from (("$.issues[...]", issue) for issue in message.issues)
+        case CallRinging() | CallDecline() | CallMedia() | CallIce() | CallHangup():
             return
         case _:
             assert_never(message)

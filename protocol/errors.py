@@ -25,6 +25,14 @@ class ErrorCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     CLIENT_ID_CONFLICT = "client_id_conflict"
     NO_SUCH_REPLY = "no_such_reply"
+    CALL_EXISTS = "call_exists"
+    CALL_OVER = "call_over"
+    ANSWERED_ELSEWHERE = "answered_elsewhere"
+    IN_OTHER_CALL = "in_other_call"
+    CALL_FULL = "call_full"
+    CALL_REFUSED = "call_refused"
+    NOT_IN_CALL = "not_in_call"
+    BAD_DESCRIPTION = "bad_description"
     TOO_LARGE = "too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     RATE_LIMITED = "rate_limited"
@@ -62,6 +70,20 @@ CATALOGUE: Final[Mapping[ErrorCode, ErrorFacts]] = MappingProxyType(
             False, 409, "This client_id was used for another body: take a new one."
         ),
         ErrorCode.NO_SUCH_REPLY: ErrorFacts(False, 400, "`reply_to` must be the seq of a message that you can read."),
+        ErrorCode.CALL_EXISTS: ErrorFacts(False, 409, "The match has a call: join the one that `call` names."),
+        ErrorCode.CALL_OVER: ErrorFacts(False, 410, "The call, or its ring for you, has ended."),
+        ErrorCode.ANSWERED_ELSEWHERE: ErrorFacts(
+            False, 409, "Another device of yours has answered; `call.join` with `takeover` moves the call here."
+        ),
+        ErrorCode.IN_OTHER_CALL: ErrorFacts(
+            False, 409, "You are in the call that `call` names: hang up there, or send it again with `replace`."
+        ),
+        ErrorCode.CALL_FULL: ErrorFacts(False, 409, "The call has as many participants as one may have."),
+        ErrorCode.CALL_REFUSED: ErrorFacts(False, 403, "This call cannot be made now; do not try again at once."),
+        ErrorCode.NOT_IN_CALL: ErrorFacts(False, 403, "You, or the peer that you named, have no place in this call."),
+        ErrorCode.BAD_DESCRIPTION: ErrorFacts(
+            False, 400, "The message names the rule that the SDP or the candidate breaks."
+        ),
         ErrorCode.TOO_LARGE: ErrorFacts(
             False, 413, "Make it smaller; the limits are in `welcome` and docs/protocol.md."
         ),

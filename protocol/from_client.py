@@ -4,6 +4,22 @@ from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from protocol.calls import (
+    CallAccept,
+    CallDecline,
+    CallFeedback,
+    CallHangup,
+    CallIce,
+    CallInvite,
+    CallJoin,
+    CallMedia,
+    CallReport,
+    CallResume,
+    CallRinging,
+    CallSignal,
+    CallStart,
+    CallStats,
+)
 from protocol.ids import (
     Cursor,
     RequestId,
@@ -126,4 +142,29 @@ class PresenceWatch(Struct, tag_field="type", tag="presence.watch", frozen=True)
     users: Annotated[tuple[WireUserId, ...], Meta(max_length=WATCHED_MAX)]
 
 
-ClientMessage = Hello | AuthRefresh | Ping | Matches | MessageSend | History | Sync | Receipt | Typing | PresenceWatch
+ClientMessage = (
+    Hello
+    | AuthRefresh
+    | Ping
+    | Matches
+    | MessageSend
+    | History
+    | Sync
+    | Receipt
+    | Typing
+    | PresenceWatch
+    | CallStart
+    | CallRinging
+    | CallAccept
+    | CallDecline
+    | CallJoin
+    | CallInvite
+    | CallSignal
+    | CallMedia
+    | CallReport
+    | CallIce
+    | CallResume
+    | CallHangup
+    | CallStats
+    | CallFeedback
+)

@@ -8,6 +8,24 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
+from protocol.calls import (
+    CallCancelled,
+    CallEnded,
+    CallEntry,
+    CallIceServers,
+    CallId,
+    CallIncoming,
+    CallJoined,
+    CallMediaChanged,
+    CallPeerJoined,
+    CallPeerLeft,
+    CallPeerState,
+    CallQuality,
+    CallRang,
+    CallSeat,
+    CallSignalled,
+    CallSnapshot,
+)
 from protocol.errors import ErrorCode
 from protocol.from_client import JsonObject
 from protocol.ids import ClientId, MatchId, Micros, Ordinal, RequestId, Seq, SessionId, UserId
@@ -47,7 +65,7 @@ class Skip(Struct, tag_field="type", tag="skip", frozen=True):
     created_at: Micros
 
 
-Entry = Message | MembersChanged | Skip
+Entry = Message | MembersChanged | CallEntry | Skip
 
 # ---- values inside other messages
 
@@ -81,6 +99,15 @@ class Timers(Struct, frozen=True):
     presence_debounce_ms: int
     token_warning_ms: int
     sync_delay_ms: int
+    call_ring_ms: int
+    call_connect_ms: int
+    call_grace_ms: int
+    call_reconnect_ms: int
+    call_max_ms: int
+    call_negotiation_ms: int
+    call_ice_restart_ms: int
+    call_candidates_ms: int
+    call_stats_ms: int
 
 
 class Limits(Struct, frozen=True):
@@ -94,6 +121,7 @@ class Limits(Struct, frozen=True):
     sync_cursors: int
     watched: int
     members: int
+    call_participants: int
     messages_per_s: float
     message_burst: int
 
@@ -192,13 +220,17 @@ class Welcome(Struct, tag_field="type", tag="welcome", frozen=True):
 
 
 class Error(Struct, tag_field="type", tag="error", frozen=True, omit_defaults=True):
-    """A request was refused. `stored` tells of a message whether it may be in the log all the same."""
+    """A request was refused. `stored` tells of a message whether it may be in the log all the same.
+
+    `call` names the call that stands in the way, where there is one.
+    """
 
     code: ErrorCode
     message: str
     id: RequestId | None = None
     retry_after_ms: int | None = None
     stored: Literal["no", "unknown"] | None = None
+    call: CallId | None = None
 
 
 # ---- pushes
@@ -281,7 +313,7 @@ class GoingAway(Struct, tag_field="type", tag="going_away", frozen=True):
     after_ms: int
 
 
-Answer = Ok | Sent | HistoryPage | Synced | MatchesPage | Watching | Welcome | Error
+Answer = Ok | Sent | HistoryPage | Synced | MatchesPage | Watching | CallSeat | CallIceServers | Welcome | Error
 Push = (
     Entry
     | MatchMade
@@ -289,6 +321,18 @@ Push = (
     | ReceiptMoved
     | TypingSeen
     | PresenceChanged
+    | CallIncoming
+    | CallRang
+    | CallJoined
+    | CallPeerJoined
+    | CallPeerLeft
+    | CallPeerState
+    | CallSignalled
+    | CallMediaChanged
+    | CallQuality
+    | CallCancelled
+    | CallEnded
+    | CallSnapshot
     | AppEvent
     | Gap
     | Reset

@@ -24,6 +24,28 @@ MEMBERS_MIN: Final = 2
 MEMBERS_MAX: Final = 50
 EVENT_NAME_MAX_CHARS: Final = 64
 
+CALL_PARTICIPANTS_MAX: Final = 6
+# Every seat sends its picture to every other: more than this and homes' upstream lines give in.
+SDP_MAX_CHARS: Final = 48 * 1024
+# Chromium's offer has 5 KB, with a second camera and a screen 13; quotes and line ends escaped it fits a frame.
+SDP_LINES_MAX: Final = 2_000
+SDP_MEDIA_MAX: Final = 32
+SDP_CANDIDATES_MAX: Final = 100
+CANDIDATE_MAX_CHARS: Final = 512
+CANDIDATES_BATCH_MAX: Final = 20
+CANDIDATES_HELD_MAX: Final = 30
+# Batches of candidates that wait for the description that they belong to.
+STREAMS_MAX: Final = 8
+SIGNALS_KEPT_MAX: Final = 128
+# That a client keeps, for each seat, until its call ends.
+FEEDBACK_ISSUES_MAX: Final = 10
+FEEDBACK_MAX_CHARS: Final = 64
+FEEDBACK_HOURS: Final = 24
+CALL_NEGOTIATION_MS: Final = 15_000
+CALL_ICE_RESTART_MS: Final = 2_000
+CALL_CANDIDATES_MS: Final = 100
+CALL_STATS_MS: Final = 10_000
+
 SYNC_DELAY_MS: Final = 500
 # How long a client waits for the entries between before it asks with `sync`.
 DEDUP_DAYS: Final = 35

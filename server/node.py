@@ -14,6 +14,10 @@ from uvicorn.server import ServerState
 from protocol.from_server import Limits, Timers
 from protocol.ids import MatchId
 from protocol.limits import (
+    CALL_CANDIDATES_MS,
+    CALL_ICE_RESTART_MS,
+    CALL_NEGOTIATION_MS,
+    CALL_STATS_MS,
     DATA_MAX_BYTES,
     HELLO_CURSORS_MAX,
     PAGE_MAX,
@@ -402,6 +406,15 @@ def _welcome_facts(settings: Settings) -> WelcomeFacts:
         presence_debounce_ms=settings.presence_debounce_ms,
         token_warning_ms=round(settings.token_warning_s * 1000),
         sync_delay_ms=SYNC_DELAY_MS,
+        call_ring_ms=round(settings.call_ring_s * 1000),
+        call_connect_ms=round(settings.call_connect_s * 1000),
+        call_grace_ms=round(settings.call_grace_s * 1000),
+        call_reconnect_ms=round(settings.call_reconnect_s * 1000),
+        call_max_ms=round(settings.call_max_s * 1000),
+        call_negotiation_ms=CALL_NEGOTIATION_MS,
+        call_ice_restart_ms=CALL_ICE_RESTART_MS,
+        call_candidates_ms=CALL_CANDIDATES_MS,
+        call_stats_ms=CALL_STATS_MS,
     )
     limits = Limits(
         frame_bytes=settings.max_message_bytes,
@@ -412,6 +425,7 @@ def _welcome_facts(settings: Settings) -> WelcomeFacts:
         sync_cursors=SYNC_CURSORS_MAX,
         watched=settings.max_watched,
         members=settings.max_members,
+        call_participants=settings.max_call_participants,
         messages_per_s=settings.message_rate_per_s,
         message_burst=settings.message_burst,
     )

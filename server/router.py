@@ -10,6 +10,22 @@ from typing import Final, assert_never
 
 from msgspec import Struct, UnsetType, structs
 
+from protocol.calls import (
+    CallAccept,
+    CallDecline,
+    CallFeedback,
+    CallHangup,
+    CallIce,
+    CallInvite,
+    CallJoin,
+    CallMedia,
+    CallReport,
+    CallResume,
+    CallRinging,
+    CallSignal,
+    CallStart,
+    CallStats,
+)
 from protocol.close_codes import CloseCode
 from protocol.codec import Malformed, encode_body
 from protocol.errors import ErrorCode
@@ -19,7 +35,7 @@ from protocol.ids import RequestId, Seq, SessionId, UserId
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MatchState, MembersSet, Refused
 from server.core.notices import Kick
 from server.core.rate_limits import UserBuckets
-from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say
+from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say, refusal
 from server.core.sessions import SessionInfo
 from server.core.tokens import Claims, TokenRefused
 from server.core.typing import TypingBook
@@ -96,6 +112,23 @@ class Router:
                 case Refresh():
                     # No address: whoever is connected has shown that the address is not only a guesser's.
                     self._verify(action.request.token, "", peer.shield(partial(self._refreshed, peer, action.request)))
+                case (
+                    CallStart()
+                    | CallRinging()
+                    | CallAccept()
+                    | CallDecline()
+                    | CallJoin()
+                    | CallInvite()
+                    | CallSignal()
+                    | CallMedia()
+                    | CallReport()
+                    | CallIce()
+                    | CallResume()
+                    | CallHangup()
+                    | CallStats()
+                    | CallFeedback()
+                ):
+                    peer.say(refusal(ErrorCode.UNKNOWN_TYPE, _optional(action.id)))
                 case _:
                     self._lookups.answer(peer, action)
 

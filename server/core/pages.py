@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, assert_never
 
+from protocol.calls import CallEntry
 from protocol.from_server import Entry, MembersChanged, Message, Skip
 from protocol.ids import MAX_SAFE_INTEGER, Micros, Seq
 from protocol.limits import DEDUP_DAYS
@@ -50,6 +51,8 @@ def entry_bytes(entry: Entry) -> int:
         case MembersChanged():
             names = len(entry.members) + len(entry.joined) + len(entry.left)
             return names * MEMBER_BYTES + ENTRY_OVERHEAD_BYTES
+        case CallEntry():
+            return len(entry.participants) * MEMBER_BYTES + ENTRY_OVERHEAD_BYTES
         case Skip():
             return ENTRY_OVERHEAD_BYTES
         case _:

@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct, UnsetType
 
+from protocol.calls import CallRequest
 from protocol.close_codes import CloseCode
 from protocol.codec import Malformed
 from protocol.errors import CATALOGUE, ErrorCode
@@ -33,7 +34,7 @@ from server.core.tokens import Claims, TokenRefused
 
 ERRORS_IN_A_ROW_MAX: Final = 20
 
-Request = Matches | MessageSend | History | Sync | Receipt | Typing | PresenceWatch
+Request = Matches | MessageSend | History | Sync | Receipt | Typing | PresenceWatch | CallRequest
 # What an authenticated connection may ask for; carried out by the router for the session's user.
 
 

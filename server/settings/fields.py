@@ -9,6 +9,7 @@ from server.settings.values import NO_SECRET, Secret
 from turn.configuration import RelayConfiguration
 
 Durability = Literal["checked", "waived"]
+CallPolicy = Literal["all", "relay"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 MEMORY: Final = "memory:"
 SQLITE: Final = "sqlite:"
@@ -203,6 +204,31 @@ class Settings(Struct, frozen=True, kw_only=True):
     typing_expires_ms: Annotated[int, _ms("Clients clear it after this.", 1000, 60_000)] = 8000
     presence_debounce_ms: Annotated[int, _ms("From a user's last socket closing to offline.", 0, 60_000)] = 2000
     ephemeral_hold_ms: Annotated[int, _ms("Typing, presence and receipts wait so long for company.", 0, 5000)] = 100
+
+    # Calls.
+    max_call_participants: Annotated[int, _count("Seats of one call; each sends to every other.", 2, 6)] = 6
+    call_ring_s: Annotated[float, _seconds("A call rings so long.", 0.1, 600)] = 45
+    call_unreachable_s: Annotated[
+        float, _seconds("…and only so long while no device of anybody called says that it rings.", 0.1, 600)
+    ] = 10
+    call_connect_s: Annotated[
+        float, _seconds("From taking a seat in a call to media in both directions.", 0.1, 600)
+    ] = 30
+    call_grace_s: Annotated[float, _seconds("A seat outlives its lost connection for so long.", 0.1, 600)] = 30
+    call_caller_grace_s: Annotated[float, _seconds("…the caller's while nobody has answered.", 0.1, 600)] = 10
+    call_reconnect_s: Annotated[float, _seconds("A seat outlives its lost media for so long.", 0.1, 600)] = 30
+    call_alone_s: Annotated[float, _seconds("One seat alone waits so long for others in a group.", 0.1, 86_400)] = 300
+    call_max_s: Annotated[float, _seconds("The longest call.", 1, 604_800)] = 14_400
+    call_policy: Annotated[
+        CallPolicy, _text("`relay`: every call goes through a TURN server, so that nobody learns another's address.")
+    ] = "all"
+    call_starts_per_min: Annotated[int, _count("Calls that a user may start per minute.", 1, 100_000)] = 6
+    call_unanswered_max: Annotated[
+        int, _count("Calls of one user in one match that may stay unanswered within 10 minutes.", 1, 100_000)
+    ] = 3
+    call_signal_rate_per_s: Annotated[float, _number("Signals of one seat, sustained.", 0.1, 1_000_000, "per s")] = 10
+    call_signal_burst: Annotated[int, _count("…and at once.", 1, 1_000_000)] = 100
+    call_ice_per_min: Annotated[int, _count("Times per minute that a user may ask for ICE servers.", 1, 100_000)] = 20
 
     log_level: Annotated[LogLevel, _text("`debug`, `info`, `warning` or `error`.")] = "info"
 

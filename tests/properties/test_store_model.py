@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from msgspec import Raw, Struct
 from typing_extensions import override
 
+from protocol.calls import CallEntry
 from protocol.from_server import Entry, MatchSummary, Member, MembersChanged, Message, ReceiptMoved, Skip, SyncedMatch
 from protocol.ids import ClientId, Cursor, MatchId, Micros, Ordinal, Seq, UserId
 from server.core.log import (
@@ -367,7 +368,7 @@ class StoreMachine(RuleBasedStateMachine):
                     joined = tuple(Member(user, entry.seq, entry.seq) for user in entry.joined)
                     stayed = tuple(m for m in members if m.user not in entry.left)
                     members = tuple(sorted(stayed + joined, key=lambda member: member.user))
-                case Skip():
+                case Skip() | CallEntry():
                     raise AssertionError("nothing is hidden from anybody yet")
             self.believed[user][entry.match] = MatchSummary(
                 entry.match, members, entry.seq, entry.created_at, unread, entry

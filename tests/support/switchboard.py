@@ -55,8 +55,25 @@ POLICY: Final = SessionPolicy(
     messages=RatePolicy(rate_per_s=5, burst=20),
 )
 FACTS: Final = WelcomeFacts(
-    Timers(25_000, 10_000, 3_000, 8_000, 2_000, 60_000, 500),
-    Limits(65_536, 4_000, 16_384, 200, 500, 100, 200, 50, 5, 20),
+    Timers(
+        25_000,
+        10_000,
+        3_000,
+        8_000,
+        2_000,
+        60_000,
+        500,
+        45_000,
+        30_000,
+        30_000,
+        30_000,
+        14_400_000,
+        15_000,
+        2_000,
+        100,
+        10_000,
+    ),
+    Limits(65_536, 4_000, 16_384, 200, 500, 100, 200, 50, 6, 5, 20),
 )
 TOKENS: Final = TokenPolicy(frozenset({HS256, "EdDSA"}), max_ttl_s=86_400)
 BOUND_BYTES: Final = 1 << 20

@@ -11,6 +11,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from protocol import limits
+from protocol.calls import CallAccept, CallIce, CallIceServers, CallJoin, CallResume, CallSeat, CallStart
 from protocol.close_codes import MEANING, comes_back
 from protocol.codec import Malformed, decode
 from protocol.errors import CATALOGUE
@@ -44,6 +45,11 @@ ANSWERS: Final[Mapping[type[ClientMessage], type[Struct]]] = {
     Sync: Synced,
     Matches: MatchesPage,
     PresenceWatch: Watching,
+    CallStart: CallSeat,
+    CallAccept: CallSeat,
+    CallJoin: CallSeat,
+    CallResume: CallSeat,
+    CallIce: CallIceServers,
 }
 
 

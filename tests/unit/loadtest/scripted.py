@@ -11,8 +11,25 @@ from protocol.from_client import ClientMessage, Hello
 from protocol.from_server import Limits, MatchSummary, ServerMessage, Timers, Welcome
 from protocol.ids import RequestId, SessionId, UserId
 
-TIMERS = Timers(25_000, 10_000, 3_000, 8_000, 2_000, 60_000, 500)
-LIMITS = Limits(65_536, 4_000, 16_384, 200, 500, 100, 200, 50, 5.0, 20)
+TIMERS = Timers(
+    25_000,
+    10_000,
+    3_000,
+    8_000,
+    2_000,
+    60_000,
+    500,
+    45_000,
+    30_000,
+    30_000,
+    30_000,
+    14_400_000,
+    15_000,
+    2_000,
+    100,
+    10_000,
+)
+LIMITS = Limits(65_536, 4_000, 16_384, 200, 500, 100, 200, 50, 6, 5.0, 20)
 
 
 class Talk:
