@@ -228,7 +228,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 3
     call_signal_rate_per_s: Annotated[float, _number("Signals of one seat, sustained.", 0.1, 1_000_000, "per s")] = 10
     call_signal_burst: Annotated[int, _count("…and at once.", 1, 1_000_000)] = 100
-    call_ice_per_min: Annotated[int, _count("Times per minute that a user may ask for ICE servers.", 1, 100_000)] = 20
 
     log_level: Annotated[LogLevel, _text("`debug`, `info`, `warning` or `error`.")] = "info"
 
