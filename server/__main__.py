@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from functools import partial
 
 import uvloop
 
@@ -13,6 +14,7 @@ from server.app import AddressUnusable, serve
 from server.ports import BusUnusable, StoreUnusable
 from server.settings import Settings, SettingsError, for_development, from_environment
 from server.telemetry import configure_logs
+from server.workers import supervise
 
 EXIT_UNUSABLE = 2
 # The settings, the data or the address cannot be used; the line on stderr says which and why.
@@ -23,10 +25,12 @@ def main() -> int:
     arguments = _parser().parse_args()
     clock = SystemClock()
     try:
-        settings = _settings(development=arguments.dev, clock=clock)
+        settings = _settings(arguments, clock)
         configure_logs(settings.log_level, _secrets(settings))
         if arguments.command == "migrate":
             return _migrate(settings, clock)
+        if settings.workers > 1:
+            return supervise(settings, clock, partial(_announce, workers=settings.workers))
         uvloop.run(serve(settings, clock, _announce))
     except (SettingsError, StoreUnusable, BusUnusable, JwksUnusable, AddressUnusable) as problem:
         sys.stderr.write(f"duologue: cannot start: {_one_line(str(problem))}\n")
@@ -47,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dev", action="store_true", help="development mode: API key `dev`, on loopback only")
     parser.add_argument(
+        "--workers",
+        metavar="N",
+        help="processes on one port, each a node of its own (needs PostgreSQL and Redis); instead of WORKERS",
+    )
+    parser.add_argument(
         "command",
         nargs="?",
         choices=["serve", "migrate"],
@@ -65,10 +74,14 @@ def _migrate(settings: Settings, clock: SystemClock) -> int:
     return 0
 
 
-def _settings(*, development: bool, clock: SystemClock) -> Settings:
-    if development:
-        return for_development(os.environ, lambda: clock.random_id() + clock.random_id())
-    return from_environment(os.environ)
+def _settings(arguments: argparse.Namespace, clock: SystemClock) -> Settings:
+    environment = dict(os.environ)
+    if arguments.workers is not None:
+        # Read with the others, so that whatever is wrong is told at once.
+        environment["WORKERS"] = arguments.workers or "none"
+    if arguments.dev:
+        return for_development(environment, lambda: clock.random_id() + clock.random_id())
+    return from_environment(environment)
 
 
 def _secrets(settings: Settings) -> tuple[str, ...]:
@@ -76,8 +89,9 @@ def _secrets(settings: Settings) -> tuple[str, ...]:
     return tuple(secret.reveal() for secret in known)
 
 
-def _announce(address: str) -> None:
-    sys.stderr.write(f"Duologue is ready: {address} (open it in two windows; Ctrl-C ends it)\n")
+def _announce(address: str, workers: int = 1) -> None:
+    shared = f", shared by {workers} workers" if workers > 1 else ""
+    sys.stderr.write(f"Duologue is ready: {address}{shared} (open it in two windows; Ctrl-C ends it)\n")
     sys.stderr.flush()
 
 

@@ -1,7 +1,7 @@
 """The composition root: makes every part of a node from the settings and joins them. `server.app` runs what is made here."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs
@@ -43,7 +43,7 @@ from server.failures import Failures
 from server.gateway.api.callers import Callers
 from server.gateway.api.endpoints import ApiParts, Endpoints
 from server.gateway.api.limits import ApiLimits, ApiRules
-from server.gateway.api.routes import HttpParts, Ready, application
+from server.gateway.api.routes import HttpParts, Ready, application, private_application
 from server.gateway.handshake import Upgrade
 from server.gateway.http_protocol import http_factory
 from server.gateway.limits import SocketLimits
@@ -65,6 +65,7 @@ from server.telemetry import Telemetry
 from server.upkeep import Upkeep
 
 READ_LANES: Final = 4
+PRIVATE_CONNECTIONS_MAX: Final = 100
 LOGIN_LANES: Final = 2
 READY_WITHIN_S: Final = 1.0
 QUERY_FIELDS_MAX: Final = 16
@@ -125,6 +126,8 @@ class Node(Struct, frozen=True):
     """One node's parts, as far as its life cycle needs them."""
 
     listener: Listener
+    # Where METRICS_PORT says; None where it does not.
+    private: Listener | None
     wheel: TimerWheel
     router: Router
     hub: Hub
@@ -266,7 +269,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
         HttpParts(
             endpoints=endpoints,
             readiness=health.check,
-            telemetry=measure,
+            telemetry=measure if settings.workers == 1 and not settings.metrics_port else None,
             web=WEB,
             development_key=DEVELOPMENT_KEY if settings.development else None,
         )
@@ -281,6 +284,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     )
     node = Node(
         listener=listener,
+        private=_private_listener(health.check, measure, http, wheel) if settings.metrics_port else None,
         wheel=wheel,
         router=router,
         hub=hub,
@@ -354,6 +358,19 @@ def _uvicorn(site: Starlette) -> uvicorn.Config:
     )
     config.load()
     return config
+
+
+def _private_listener(
+    readiness: Callable[[], Awaitable[Ready]], measure: Callable[[], Telemetry], state: ServerState, wheel: TimerWheel
+) -> Listener:
+    """Make the listener of METRICS_PORT, which lets no WebSocket in: no Origin, and none at all, is allowed."""
+
+    def nobody(connection: Connection, upgrade: Upgrade) -> Peer:
+        raise AssertionError((connection, upgrade))
+
+    limits = SocketLimits(origins=(), connections_max=PRIVATE_CONNECTIONS_MAX)
+    site = _uvicorn(private_application(readiness, measure))
+    return Listener(nobody, http=http_factory(site, state, {}), limits=limits, wheel=wheel)
 
 
 def _socket_limits(settings: Settings) -> SocketLimits:

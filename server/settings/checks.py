@@ -12,6 +12,7 @@ from turn.configuration import problems as relay_problems
 
 SECRET_MIN_BYTES: Final = 32
 SECRETS_MAX: Final = 8
+PORT_MAX: Final = 65_535
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "::1", "[::1]"})
 _LOOPBACK_ADDRESS: Final = re.compile(r"127(\.\d{1,3}){3}")
 _ORIGIN: Final = re.compile(r"https?://[^/?#@\sA-Z]+")
@@ -33,6 +34,7 @@ def check(settings: Settings) -> list[str]:
     """List everything that is wrong with `settings` as a whole; empty means that the server may start."""
     return [
         *_check_database(settings),
+        *_check_workers(settings),
         *_check_api_keys(settings),
         *_check_token_secrets(settings),
         *_check_public_keys(settings),
@@ -64,6 +66,16 @@ def _check_database(settings: Settings) -> Iterator[str]:
         yield f"DATABASE_URL: only sqlite:<path>, postgresql://… and memory: are known, not {scheme!r}"
     elif url.startswith("sqlite://") or url == SQLITE:
         yield "DATABASE_URL: write sqlite:relative/path.db or sqlite:/absolute/path.db"
+
+
+def _check_workers(settings: Settings) -> Iterator[str]:
+    if settings.workers > 1 and not (settings.is_postgresql and settings.redis_url):
+        yield "WORKERS: several need DATABASE_URL=postgresql://… and REDIS_URL, which join them"
+    ports = range(settings.metrics_port, settings.metrics_port + settings.workers)
+    if settings.metrics_port and ports[-1] > PORT_MAX:
+        yield "METRICS_PORT: there are not so many ports above it as there are WORKERS"
+    elif settings.metrics_port and settings.port in ports:
+        yield "METRICS_PORT: PORT is one of the ports that begin there, one for each of WORKERS"
 
 
 def _check_api_keys(settings: Settings) -> Iterator[str]:

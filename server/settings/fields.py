@@ -53,6 +53,24 @@ class Settings(Struct, frozen=True, kw_only=True):
         str, _text("Address to listen on; `0.0.0.0` or `::` for all. Development mode takes loopback only.")
     ] = "127.0.0.1"
     port: Annotated[int, _count("Port to listen on; 0 takes a free one and prints it.", 0, 65_535)] = 8000
+    workers: Annotated[
+        int,
+        _count(
+            "Processes on that port, each a node of its own (`--workers` says it, too); more than 1 need PostgreSQL and Redis.",
+            1,
+            256,
+        ),
+    ] = 1
+    metrics_host: Annotated[str, _text("Address of `METRICS_PORT`.")] = "127.0.0.1"
+    metrics_port: Annotated[
+        int,
+        _count(
+            "Port for `/metrics`, `/healthz` and `/readyz` alone; worker number i takes this plus i. 0: none, and `/metrics` is "
+            "on `PORT` (with several workers: nowhere).",
+            0,
+            65_535,
+        ),
+    ] = 0
     database_url: Annotated[
         str,
         _text(

@@ -35,6 +35,11 @@ class Cluster:
     @contextmanager
     def node(self, **settings: str) -> Iterator[PrivateServer]:
         """Run one more node until the block ends."""
+        with private_server(None, port=None, dev=True, **self.settings(**settings)) as server:
+            yield server
+
+    def settings(self, **settings: str) -> dict[str, str]:
+        """Return what a node of this cluster is told by its environment."""
         shared = {
             "DATABASE_URL": self.postgres.url(self.database),
             "DATABASE_DURABILITY": "waived",  # the tests' PostgreSQL does not sync
@@ -42,8 +47,7 @@ class Cluster:
             "REDIS_PREFIX": f"{self.database}:",
             "TOKEN_SECRETS": SECRET,
         }
-        with private_server(None, port=None, dev=True, **(shared | UNLIMITED | self._settings | settings)) as server:
-            yield server
+        return shared | UNLIMITED | self._settings | settings
 
     async def cut_database(self) -> None:
         """End every connection of the nodes to the database, in the middle of whatever they do."""

@@ -1,7 +1,7 @@
 """The table of routes, and the application that Starlette makes of it."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -63,11 +63,14 @@ class DevelopmentAnswer(Struct, frozen=True):
 
 
 class HttpParts(Struct, frozen=True):
-    """What the application is made of. `development_key` is None outside development mode."""
+    """What the application is made of. `telemetry` is None where a private port tells it.
+
+    `development_key` is None outside development mode.
+    """
 
     endpoints: Endpoints
     readiness: Callable[[], Awaitable[Ready]]
-    telemetry: Callable[[], Telemetry]
+    telemetry: Callable[[], Telemetry] | None
     web: Path
     development_key: str | None
 
@@ -104,15 +107,22 @@ def application(parts: HttpParts) -> Starlette:
     site = Site(parts.web)
     routes = [
         *_api_routes(parts.endpoints),
-        _route("/healthz", _healthy),
-        _route("/readyz", _readiness(parts.readiness)),
-        _route("/metrics", _metrics(parts.telemetry)),
+        *_state_routes(parts.readiness, parts.telemetry),
         _route("/protocol.json", _document(protocol_document())),
         _route("/openapi.json", _document(openapi_document(OPERATIONS))),
         *(_route(path, site.serve) for path in site.paths),
     ]
     if parts.development_key is not None:
         routes.append(_route("/v1/dev", _development(parts.development_key)))
+    return _made_of(routes)
+
+
+def private_application(readiness: Callable[[], Awaitable[Ready]], telemetry: Callable[[], Telemetry]) -> Starlette:
+    """Make the ASGI application of the private port: a node's state and numbers, nothing else."""
+    return _made_of(_state_routes(readiness, telemetry))
+
+
+def _made_of(routes: Sequence[Route]) -> Starlette:
     handlers = {HTTPException: _answer_http_exception}
     app = Starlette(
         routes=routes, middleware=[Middleware(SecureHeaders), Middleware(RawPaths)], exception_handlers=handlers
@@ -120,6 +130,13 @@ def application(parts: HttpParts) -> Starlette:
     # Starlette would send `/healthz/` to wherever the Host header says: an open redirect.
     app.router.redirect_slashes = False
     return app
+
+
+def _state_routes(
+    readiness: Callable[[], Awaitable[Ready]], telemetry: Callable[[], Telemetry] | None
+) -> Sequence[Route]:
+    always = [_route("/healthz", _healthy), _route("/readyz", _readiness(readiness))]
+    return always if telemetry is None else [*always, _route("/metrics", _metrics(telemetry))]
 
 
 def _api_routes(endpoints: Endpoints) -> list[Route]:
