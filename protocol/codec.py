@@ -32,18 +32,23 @@ from protocol.errors import ErrorCode
 from protocol.from_client import (
     TEXT_PATTERN,
     AuthRefresh,
+    Block,
     Body,
     ClientMessage,
+    ClientStateSet,
     Hello,
     History,
     JsonObject,
     Matches,
+    MatchSet,
     MessageSend,
     Ping,
+    PresenceSet,
     PresenceWatch,
     Receipt,
     Sync,
     Typing,
+    Unblock,
 )
 from protocol.from_server import ServerMessage
 from protocol.ids import ID_PATTERN, RequestId
@@ -142,11 +147,13 @@ def _refuse_control_characters(message: ClientMessage, payload: bytes) -> None:
         check_id(path, text, payload)
     if isinstance(message, MessageSend):
         check_text("$.body.text", message.body.text, payload)
+    if isinstance(message, PresenceSet):
+        check_text("$.text", message.text or "", payload)
 
 
 def _ids(message: ClientMessage) -> Iterator[tuple[str, str]]:
     match message:
-        case Typing() | History() | Receipt():
+        case Typing() | History() | Receipt() | MatchSet():
             yield "$.match", message.match
         case MessageSend():
             yield "$.match", message.match
@@ -159,7 +166,9 @@ def _ids(message: ClientMessage) -> Iterator[tuple[str, str]]:
             yield from (("$.cursors", match) for match in message.cursors)
             yield "$.device", message.device or "-"
             yield "$.session", message.session or "-"
-        case AuthRefresh() | Ping() | Matches():
+        case Block() | Unblock():
+            yield "$.user", message.user
+        case AuthRefresh() | Ping() | Matches() | ClientStateSet() | PresenceSet():
             return
         case _:
             yield from _ids_of_call(message)

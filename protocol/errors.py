@@ -21,6 +21,7 @@ class ErrorCode(StrEnum):
     TICKET_INVALID = "ticket_invalid"
     FORBIDDEN = "forbidden"
     NOT_MEMBER = "not_member"
+    REFUSED = "refused"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     CLIENT_ID_CONFLICT = "client_id_conflict"
@@ -64,6 +65,7 @@ CATALOGUE: Final[Mapping[ErrorCode, ErrorFacts]] = MappingProxyType(
         ErrorCode.NOT_MEMBER: ErrorFacts(
             False, 403, "Only members of a match may do this; there may be no such match."
         ),
+        ErrorCode.REFUSED: ErrorFacts(False, 403, "It cannot be delivered, for a reason that is not told."),
         ErrorCode.NOT_FOUND: ErrorFacts(False, 404, "Check the address and the ids in it."),
         ErrorCode.METHOD_NOT_ALLOWED: ErrorFacts(False, 405, "Use a method that the Allow header names."),
         ErrorCode.CLIENT_ID_CONFLICT: ErrorFacts(

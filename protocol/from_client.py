@@ -1,5 +1,6 @@
 """Messages from client to server: a tagged union, one struct per `type`. Unknown fields are ignored."""
 
+from enum import StrEnum
 from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -36,6 +37,7 @@ from protocol.limits import (
     MATCHES_PAGE_MAX,
     PAGE_DEFAULT,
     PAGE_MAX,
+    STATUS_TEXT_MAX_CHARS,
     SYNC_CURSORS_MAX,
     TEXT_MAX_CHARS,
     TOKEN_MAX_CHARS,
@@ -49,6 +51,7 @@ Text = Annotated[str, Meta(max_length=TEXT_MAX_CHARS, extra_json_schema={"patter
 JsonObject = dict[str, object]
 # An app's own JSON, carried and stored but never looked into.
 Token = Annotated[str, Meta(min_length=1, max_length=TOKEN_MAX_CHARS)]
+StatusText = Annotated[str, Meta(max_length=STATUS_TEXT_MAX_CHARS, extra_json_schema={"pattern": TEXT_PATTERN})]
 PageLimit = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
 
 
@@ -57,6 +60,36 @@ class Body(Struct, frozen=True, omit_defaults=True):
 
     text: Text = ""
     data: JsonObject | None = None
+
+
+class ClientState(StrEnum):
+    """Whether somebody looks at this client: an inactive one is spared what only matters to those who look."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+
+
+class OwnStatus(StrEnum):
+    """What a user wants to be shown as: as they are (`online`), or always away, not to be disturbed, or not there."""
+
+    ONLINE = "online"
+    AWAY = "away"
+    DND = "dnd"
+    INVISIBLE = "invisible"
+
+
+class LastSeen(StrEnum):
+    """How exactly others are told when this user was last seen."""
+
+    EXACT = "exact"
+    ROUNDED = "rounded"
+
+
+class TypingKind(StrEnum):
+    """What somebody is making."""
+
+    TEXT = "text"
+    RECORDING = "recording"
 
 
 class Hello(Struct, tag_field="type", tag="hello", frozen=True):
@@ -68,6 +101,7 @@ class Hello(Struct, tag_field="type", tag="hello", frozen=True):
     device: WireDeviceId | None = None
     session: WireSessionId | None = None
     cursors: Annotated[dict[WireMatchId, Cursor], Meta(max_length=HELLO_CURSORS_MAX)] = {}
+    client_state: ClientState = ClientState.ACTIVE
 
 
 class AuthRefresh(Struct, tag_field="type", tag="auth.refresh", frozen=True):
@@ -128,11 +162,12 @@ class Receipt(Struct, tag_field="type", tag="receipt", frozen=True):
 
 
 class Typing(Struct, tag_field="type", tag="typing", frozen=True):
-    """Tell the other members that this user is writing, or has stopped."""
+    """Tell the other members that this user is writing (or recording), or has stopped."""
 
     match: WireMatchId
     on: bool
     id: RequestId | UnsetType = UNSET
+    kind: TypingKind = TypingKind.TEXT
 
 
 class PresenceWatch(Struct, tag_field="type", tag="presence.watch", frozen=True):
@@ -140,6 +175,44 @@ class PresenceWatch(Struct, tag_field="type", tag="presence.watch", frozen=True)
 
     id: RequestId
     users: Annotated[tuple[WireUserId, ...], Meta(max_length=WATCHED_MAX)]
+
+
+class PresenceSet(Struct, tag_field="type", tag="presence.set", frozen=True):
+    """Change how this user is shown to others, on all devices; what is left out stays."""
+
+    status: OwnStatus | UnsetType = UNSET
+    text: StatusText | UnsetType = UNSET
+    last_seen: LastSeen | UnsetType = UNSET
+    id: RequestId | UnsetType = UNSET
+
+
+class ClientStateSet(Struct, tag_field="type", tag="client_state", frozen=True):
+    """Tell whether somebody looks at this client; while nobody does, typing and presence are held back."""
+
+    state: ClientState
+    id: RequestId | UnsetType = UNSET
+
+
+class Block(Struct, tag_field="type", tag="block", frozen=True):
+    """Hear nothing of `user` any more, and let them hear nothing of this one."""
+
+    id: RequestId
+    user: WireUserId
+
+
+class Unblock(Struct, tag_field="type", tag="unblock", frozen=True):
+    """Take a `block` back."""
+
+    id: RequestId
+    user: WireUserId
+
+
+class MatchSet(Struct, tag_field="type", tag="match.set", frozen=True):
+    """Change this user's own settings of a match. `private_read`: do not show the others how far it was read."""
+
+    id: RequestId
+    match: WireMatchId
+    private_read: bool
 
 
 ClientMessage = (
@@ -167,4 +240,9 @@ ClientMessage = (
     | CallHangup
     | CallStats
     | CallFeedback
+    | PresenceSet
+    | ClientStateSet
+    | Block
+    | Unblock
+    | MatchSet
 )

@@ -27,8 +27,9 @@ from protocol.calls import (
     CallSnapshot,
 )
 from protocol.errors import ErrorCode
-from protocol.from_client import JsonObject
+from protocol.from_client import JsonObject, LastSeen, OwnStatus, TypingKind
 from protocol.ids import ClientId, MatchId, Micros, Ordinal, RequestId, Seq, SessionId, UserId
+from protocol.limits import TYPING_MEMBERS_MAX
 
 # ---- entries: the log of a match
 
@@ -78,8 +79,11 @@ class Member(Struct, frozen=True):
     read: Seq
 
 
-class MatchSummary(Struct, frozen=True):
-    """A match as one of its members sees it. `[last_seq, last_at]` is the cursor of its newest entry."""
+class MatchSummary(Struct, frozen=True, omit_defaults=True):
+    """A match as one of its members sees it. `[last_seq, last_at]` is the cursor of its newest entry.
+
+    `private_read`: the others are not shown how far this member has read.
+    """
 
     match: MatchId
     members: tuple[Member, ...]
@@ -87,6 +91,7 @@ class MatchSummary(Struct, frozen=True):
     last_at: Micros
     unread: int
     last: Entry | None
+    private_read: bool = False
 
 
 class Timers(Struct, frozen=True):
@@ -108,6 +113,7 @@ class Timers(Struct, frozen=True):
     call_ice_restart_ms: int
     call_candidates_ms: int
     call_stats_ms: int
+    presence_away_ms: int = 30_000
 
 
 class Limits(Struct, frozen=True):
@@ -124,23 +130,44 @@ class Limits(Struct, frozen=True):
     call_participants: int
     messages_per_s: float
     message_burst: int
+    typing_members: int = TYPING_MEMBERS_MAX
 
 
 class Status(StrEnum):
     """Whether a user can be reached now; `unknown` while the directory cannot tell."""
 
     ONLINE = "online"
+    AWAY = "away"
+    DND = "dnd"
     OFFLINE = "offline"
     UNKNOWN = "unknown"
 
 
+class PresenceChange(StrEnum):
+    """What happened last: the user came, left, or is shown otherwise than before."""
+
+    CAME = "came"
+    LEFT = "left"
+    STATUS = "status"
+
+
 class Presence(Struct, frozen=True, omit_defaults=True):
-    """One user's state; of two with the same user the higher `v` is the newer."""
+    """One user's state; of two with the same user the higher `v` is the newer. `change` tells what led to it."""
 
     user: UserId
     status: Status
     v: int
     last_seen: Micros | None = None
+    text: str = ""
+    change: PresenceChange | None = None
+
+
+class OwnPresence(Struct, frozen=True):
+    """How this user wants to be shown to others."""
+
+    status: OwnStatus = OwnStatus.ONLINE
+    text: str = ""
+    last_seen: LastSeen = LastSeen.EXACT
 
 
 class SyncedMatch(Struct, frozen=True, omit_defaults=True):
@@ -217,6 +244,8 @@ class Welcome(Struct, tag_field="type", tag="welcome", frozen=True):
     limits: Limits
     matches: tuple[MatchSummary, ...]
     complete: bool
+    presence: OwnPresence = OwnPresence()
+    blocked: tuple[UserId, ...] = ()
 
 
 class Error(Struct, tag_field="type", tag="error", frozen=True, omit_defaults=True):
@@ -236,7 +265,7 @@ class Error(Struct, tag_field="type", tag="error", frozen=True, omit_defaults=Tr
 # ---- pushes
 
 
-class MatchMade(Struct, tag_field="type", tag="match", frozen=True):
+class MatchMade(Struct, tag_field="type", tag="match", frozen=True, omit_defaults=True):
     """The user is a member of this match from now on. The fields are those of a summary in `welcome`."""
 
     match: MatchId
@@ -245,6 +274,14 @@ class MatchMade(Struct, tag_field="type", tag="match", frozen=True):
     last_at: Micros
     unread: int
     last: Entry | None
+    private_read: bool = False
+
+
+class MatchSettings(Struct, tag_field="type", tag="match.settings", frozen=True):
+    """Another device of this user changed the user's own settings of `match`."""
+
+    match: MatchId
+    private_read: bool
 
 
 class MatchLeft(Struct, tag_field="type", tag="match.left", frozen=True):
@@ -262,18 +299,34 @@ class ReceiptMoved(Struct, tag_field="type", tag="receipt", frozen=True):
     read: Seq
 
 
-class TypingSeen(Struct, tag_field="type", tag="typing", frozen=True):
+class TypingSeen(Struct, tag_field="type", tag="typing", frozen=True, omit_defaults=True):
     """`user` is writing in `match`, or has stopped. Expires by itself after `typing_expires_ms`."""
 
     match: MatchId
     user: UserId
     on: bool
+    kind: TypingKind = TypingKind.TEXT
 
 
 class PresenceChanged(Struct, tag_field="type", tag="presence", frozen=True):
     """News of watched users."""
 
     changes: tuple[Presence, ...]
+
+
+class PresenceOwn(Struct, tag_field="type", tag="presence.own", frozen=True):
+    """Another device of this user changed how the user is shown."""
+
+    status: OwnStatus
+    text: str
+    last_seen: LastSeen
+
+
+class BlockChanged(Struct, tag_field="type", tag="blocked", frozen=True):
+    """Another device of this user, or the app's backend, blocked `user` or took that back."""
+
+    user: UserId
+    on: bool
 
 
 class AppEvent(Struct, tag_field="type", tag="event", frozen=True):
@@ -318,6 +371,7 @@ Push = (
     Entry
     | MatchMade
     | MatchLeft
+    | MatchSettings
     | ReceiptMoved
     | TypingSeen
     | PresenceChanged
@@ -333,6 +387,8 @@ Push = (
     | CallCancelled
     | CallEnded
     | CallSnapshot
+    | PresenceOwn
+    | BlockChanged
     | AppEvent
     | Gap
     | Reset

@@ -20,8 +20,13 @@ PAGE_MAX_BYTES: Final = 256 * 1024
 # A page or a sync answer ends early here (with `complete: false`), so that no answer outgrows an outbox.
 MATCHES_PAGE_MAX: Final = 100
 WATCHED_MAX: Final = 200
+STATUS_TEXT_MAX_CHARS: Final = 100
+BLOCKS_MAX: Final = 1_000
+# Users whom one user may have blocked.
 MEMBERS_MIN: Final = 2
 MEMBERS_MAX: Final = 50
+TYPING_MEMBERS_MAX: Final = 20
+# Members of a match up to which typing is told.
 EVENT_NAME_MAX_CHARS: Final = 64
 
 CALL_PARTICIPANTS_MAX: Final = 6

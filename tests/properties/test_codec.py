@@ -1,5 +1,6 @@
 """The codec against everything: whatever comes in, the answer is a message or `Malformed`, and repeats no data."""
 
+import re
 from typing import Final, get_args
 
 import msgspec
@@ -10,7 +11,15 @@ from msgspec.structs import fields
 
 from protocol.codec import Malformed, decode, encode, encode_body
 from protocol.errors import ErrorCode
-from protocol.from_client import Body, ClientMessage, JsonObject
+from protocol.from_client import (
+    Body,
+    ClientMessage,
+    ClientState,
+    JsonObject,
+    LastSeen,
+    OwnStatus,
+    TypingKind,
+)
 from protocol.from_server import Error, MembersChanged, Message, Ok, ReceiptMoved, ServerMessage, Skip
 from protocol.ids import ID_PATTERN, MAX_SAFE_INTEGER
 from protocol.limits import DATA_MAX_BYTES, TEXT_MAX_CHARS
@@ -123,11 +132,19 @@ def valid(kind: type[ClientMessage]) -> st.SearchStrategy[ClientMessage]:
         "limit": st.integers(1, 100),
         "on": st.booleans(),
         "users": st.lists(ids, max_size=3).map(tuple),
+        "user": ids,
+        "client_state": st.sampled_from(ClientState),
+        "state": st.sampled_from(ClientState),
+        "status": st.sampled_from(OwnStatus),
+        "text": st.text(max_size=40),
+        "last_seen": st.sampled_from(LastSeen),
+        "kind": st.sampled_from(TypingKind),
+        "private_read": st.booleans(),
     }
     return st.builds(kind, **{each.name: values[each.name] for each in fields(kind)})
 
 
-@given(st.sampled_from(KINDS).flatmap(valid))
+@given(st.sampled_from([kind for kind in KINDS if "call" not in str(kind.__struct_config__.tag)]).flatmap(valid))
 def test_what_a_client_can_say_is_understood(message: ClientMessage) -> None:
     """Encoded by anyone and decoded here it is the same message, unless its text has control characters."""
     payload = msgspec.json.encode(message)
@@ -135,7 +152,7 @@ def test_what_a_client_can_say_is_understood(message: ClientMessage) -> None:
     if problem is None:
         assert decode(payload) == message
     else:
-        assert problem.message == "control characters are not allowed - at `$.body.text`"
+        assert re.fullmatch(r"control characters are not allowed - at `\$\.(body\.)?text`", problem.message)
 
 
 def planted(kind: type[ClientMessage]) -> list[bytes]:

@@ -29,6 +29,8 @@ def test_only_what_is_frequent_may_go_without_an_answer() -> None:
         "call.media",
         "call.state",
         "call.stats",
+        "presence.set",
+        "client_state",
     }
 
 
