@@ -29,7 +29,18 @@ from protocol.calls import (
 from protocol.close_codes import CloseCode
 from protocol.codec import Malformed, encode_body
 from protocol.errors import ErrorCode
-from protocol.from_client import AuthRefresh, Hello, MessageSend, Receipt, Typing
+from protocol.from_client import (
+    AuthRefresh,
+    Block,
+    ClientStateSet,
+    Hello,
+    MatchSet,
+    MessageSend,
+    PresenceSet,
+    Receipt,
+    Typing,
+    Unblock,
+)
 from protocol.from_server import Degraded, Error, GoingAway, Ok, Sent
 from protocol.ids import RequestId, Seq, SessionId, UserId
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MatchState, MembersSet, Refused
@@ -127,6 +138,11 @@ class Router:
                     | CallHangup()
                     | CallStats()
                     | CallFeedback()
+                    | PresenceSet()
+                    | ClientStateSet()
+                    | Block()
+                    | Unblock()
+                    | MatchSet()
                 ):
                     peer.say(refusal(ErrorCode.UNKNOWN_TYPE, _optional(action.id)))
                 case _:

@@ -16,16 +16,21 @@ from protocol.codec import Malformed
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.from_client import (
     AuthRefresh,
+    Block,
     ClientMessage,
+    ClientStateSet,
     Hello,
     History,
     Matches,
+    MatchSet,
     MessageSend,
     Ping,
+    PresenceSet,
     PresenceWatch,
     Receipt,
     Sync,
     Typing,
+    Unblock,
 )
 from protocol.from_server import Answer, Error, Ok, Push, TokenExpiring
 from protocol.ids import RequestId, UserId
@@ -34,7 +39,21 @@ from server.core.tokens import Claims, TokenRefused
 
 ERRORS_IN_A_ROW_MAX: Final = 20
 
-Request = Matches | MessageSend | History | Sync | Receipt | Typing | PresenceWatch | CallRequest
+Request = (
+    Matches
+    | MessageSend
+    | History
+    | Sync
+    | Receipt
+    | Typing
+    | PresenceWatch
+    | PresenceSet
+    | ClientStateSet
+    | Block
+    | Unblock
+    | MatchSet
+    | CallRequest
+)
 # What an authenticated connection may ask for; carried out by the router for the session's user.
 
 
