@@ -14,8 +14,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_token_is_renewed_before_it_ends_and_the_connection_stays(new_person: NewPerson) -> None:
-    """Tokens of five seconds for more than five seconds, one connection, nothing to see."""
-    with private_server(TOKEN_WARNING_S="4.2", TOKEN_GRACE_S="0") as server:
+    """Tokens of twelve seconds for more than twelve seconds, one connection, nothing to see."""
+    with private_server(TOKEN_WARNING_S="10.8", TOKEN_GRACE_S="0") as server:
         ada = await new_person("Ada", url=server.http_url)
         await ada.page.reload()
         sockets: list[WebSocket] = []
@@ -27,12 +27,12 @@ async def test_a_token_is_renewed_before_it_ends_and_the_connection_stays(new_pe
         async def short_lived(route: Route) -> None:
             asked = json.loads(route.request.post_data or "{}")
             renewed.release()
-            await route.continue_(post_data=json.dumps({**asked, "ttl_s": 5}))
+            await route.continue_(post_data=json.dumps({**asked, "ttl_s": 12}))
 
         await ada.page.route("**/v1/tokens", short_lived)
         ada.page.on("websocket", opened)
         await ada.page.reload()
-        for _ in range(8):  # the first is asked for on entering; then one each 0.8 s
+        for _ in range(12):  # the first is asked for on entering; then one each 1.2 s
             await asyncio.wait_for(renewed.acquire(), 60)
         await expect(ada.banner).to_be_hidden()
         assert len(sockets) == 1
