@@ -20,6 +20,7 @@ from server.adapters.tickets_memory import MemoryTickets
 from server.adapters.tickets_redis import RedisTickets
 from server.ports import (
     Bus,
+    Calls,
     Clock,
     Limiter,
     Revocations,
@@ -36,7 +37,7 @@ RANDOM_CHARS: Final = 8
 Work = Callable[[], Coroutine[None, None, None]]
 
 
-class Record(Store, Revocations, Protocol):
+class Record(Store, Calls, Revocations, Protocol):
     """A store as a node needs it."""
 
 

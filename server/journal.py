@@ -13,15 +13,16 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 from zlib import crc32
 
 from msgspec import Struct, structs
 
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.ids import MatchId, UserId
+from server.core.calls import CallChange, CallChanged, CallStale
 from server.core.log import Append, Appended, Mark, Marked, MembersSet, Refused, Stored
-from server.ports import RouteLog, Store, StoreUnavailable
+from server.ports import Calls, RouteLog, Store, StoreUnavailable
 
 RETRY_AFTER_MS: Final = 1_000
 # What an entry of the queue costs beside its body.
@@ -34,6 +35,7 @@ R = TypeVar("R")
 AppendDone = Callable[[Appended | Refused], None]
 MarkDone = Callable[[Marked | Refused | None], None]
 MembersDone = Callable[[MembersSet | Refused], None]
+CallDone = Callable[[CallChanged | CallStale | Refused], None]
 
 
 class JournalLimits(Struct, frozen=True):
@@ -51,6 +53,10 @@ class JournalLimits(Struct, frozen=True):
     retry_s: float = 0.1
 
 
+class Record(Store, Calls, Protocol):
+    """A store as the journal writes it."""
+
+
 class Routing(Struct, frozen=True):
     """How commits are told to other nodes: `ended` is called with a route's id after the callbacks of its commit."""
 
@@ -65,7 +71,7 @@ class Journal:
     __slots__ = ("_lanes", "lanes")
 
     def __init__(
-        self, store: Store, *, lanes: int = 1, limits: JournalLimits | None = None, routing: Routing | None = None
+        self, store: Record, *, lanes: int = 1, limits: JournalLimits | None = None, routing: Routing | None = None
     ) -> None:
         """With `routing`, for a store that several nodes share."""
         self._lanes = tuple(_Lane(store, limits or JournalLimits(), routing) for _ in range(lanes))
@@ -78,6 +84,10 @@ class Journal:
     def set_members(self, match: MatchId, members: tuple[UserId, ...], done: MembersDone) -> None:
         """Make, change or end a match, in order with its messages."""
         self._lane(match).append(_Change(match, members, done))
+
+    def change_call(self, change: CallChange, done: CallDone) -> None:
+        """Make or change a call, in order with its match's messages."""
+        self._lane(change.match).append(_CallWork(change, done))
 
     def mark(self, mark: Mark, done: MarkDone) -> None:
         """Move a member's cursors. Marks of one member that wait become one, whose outcome all of them are told."""
@@ -139,6 +149,17 @@ class _Change(Struct):
         return WAITING_BYTES * (1 + len(self.members))
 
 
+class _CallWork(Struct):
+    change: CallChange
+    done: CallDone
+
+    def size_bytes(self) -> int:
+        return WAITING_BYTES + len(self.change.value)
+
+
+_Work = _Post | _Change | _CallWork
+
+
 class _Waiting(Struct):
     """The newest of a member's marks, and all who asked."""
 
@@ -174,11 +195,11 @@ class _Lane:
         "refused",
     )
 
-    def __init__(self, store: Store, limits: JournalLimits, routing: Routing | None) -> None:
+    def __init__(self, store: Record, limits: JournalLimits, routing: Routing | None) -> None:
         self._store = store
         self._limits = limits
         self._routing = routing
-        self.queue: deque[_Post | _Change] = deque()
+        self.queue: deque[_Work] = deque()
         self._queue_bytes = 0
         self._marks: dict[tuple[MatchId, UserId], _Waiting] = {}
         self._marks_waiting = 0
@@ -195,7 +216,7 @@ class _Lane:
     def is_full(self) -> bool:
         return len(self.queue) >= self._limits.queue or self._queue_bytes >= self._limits.queue_bytes
 
-    def append(self, work: _Post | _Change) -> None:
+    def append(self, work: _Work) -> None:
         if self.is_full or self._is_over:
             self._tell(work.done, _unavailable("no"))
             return
@@ -237,14 +258,14 @@ class _Lane:
             if posts:
                 await self._write_posts(posts)
             else:
-                await self._write_change()
+                await self._write_one()
         now = asyncio.get_running_loop().time()
         if self._marks and (not self.queue or now - self._marked_at >= self._limits.marks_every_s):
             self._marked_at = now
             await self._write_marks()
 
     def _take_posts(self) -> list[_Post]:
-        """Take the messages up to the next change of members."""
+        """Take the messages up to the next change of members or of a call."""
         posts: list[_Post] = []
         while self.queue and len(posts) < self._limits.batch:
             first = self.queue[0]
@@ -271,17 +292,24 @@ class _Lane:
                 self._tell(post.done, outcome)
             self._ended(routes)
 
-    async def _write_change(self) -> None:
-        change = self.queue.popleft()
-        assert isinstance(change, _Change)
-        self._queue_bytes -= change.size_bytes()
-        outcome: MembersSet | Refused = _unavailable("unknown")
+    async def _write_one(self) -> None:
+        work = self.queue.popleft()
+        self._queue_bytes -= work.size_bytes()
+        if isinstance(work, _CallWork):
+            await self._write_alone(lambda: self._change_call(work.change), work.done)
+        elif isinstance(work, _Change):
+            await self._write_alone(lambda: self._set_members(work), work.done)
+
+    async def _write_alone(
+        self, write: Callable[[], Awaitable[tuple[R, Sequence[int]]]], done: Callable[[R | Refused], None]
+    ) -> None:
+        outcome: R | Refused = _unavailable("unknown")
         routes: Sequence[int] = ()
         try:
-            answer = await self._insist(lambda: self._set_members(change))
+            answer = await self._insist(write)
             outcome, routes = (answer, ()) if isinstance(answer, Refused) else answer
         finally:
-            self._tell(change.done, outcome)
+            self._tell(done, outcome)
             self._ended(routes)
 
     async def _append(self, batch: list[Append]) -> tuple[Iterable[Appended | Refused], Sequence[int]]:
@@ -293,6 +321,11 @@ class _Lane:
         if self._routing is None:
             return await self._store.set_members(change.match, change.members), ()
         return await self._routing.log.set_members_routed(change.match, change.members, self._routing.node())
+
+    async def _change_call(self, change: CallChange) -> tuple[CallChanged | CallStale, Sequence[int]]:
+        if self._routing is None:
+            return await self._store.change_call(change), ()
+        return await self._routing.log.change_call_routed(change, self._routing.node())
 
     def _ended(self, routes: Sequence[int]) -> None:
         if self._routing is not None:

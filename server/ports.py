@@ -3,8 +3,19 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from protocol.calls import CallId
 from protocol.from_server import Presence
 from protocol.ids import MatchId, Micros, Seq, SessionId, UserId
+from server.core.calls import (
+    CallChange,
+    CallChanged,
+    CallRows,
+    CallSettings,
+    CallsPage,
+    CallStale,
+    CallView,
+    OrphanedCalls,
+)
 from server.core.limiting import Decision, Rule
 from server.core.log import (
     Append,
@@ -114,11 +125,18 @@ class Store(Protocol):
         """
 
     async def history(
-        self, match: MatchId, viewer: UserId | None, *, before: Micros | None, after: Micros | None, limit: int
+        self,
+        match: MatchId,
+        viewer: UserId | None,
+        *,
+        before: Micros | None,
+        after: Micros | None,
+        limit: int,
+        folded: bool = True,
     ) -> EntryPage | Refused:
         """Read entries: newest first below `before` (or the end), or, with `after`, oldest first above it.
 
-        With both, oldest first between them. `viewer` bounds the page to what that user may see (NOT_MEMBER for one who
+        With both, oldest first between them. `folded`: of a call only the newest entry, as the others are outdated. `viewer` bounds the page to what that user may see (NOT_MEMBER for one who
         never was); None, the backend, sees all (NOT_FOUND for no such match). Ends early at PAGE_MAX_BYTES.
         """
 
@@ -166,6 +184,9 @@ class RouteLog(Protocol):
     async def expire_routed(self) -> int:
         """Forget what was routed more than `ROUTES_KEPT_S` ago; return how many batches that were."""
 
+    async def change_call_routed(self, change: CallChange, node: str) -> tuple[CallChanged | CallStale, Sequence[int]]:
+        """`Calls.change_call`, likewise."""
+
     def saw(self, match: MatchId, seq: Seq, changed: Sequence[UserId] = ()) -> None:
         """Learn of an entry that another node stored, and who came or went by it: no older page is shown from now on."""
 
@@ -181,6 +202,49 @@ class Revocations(Protocol):
 
     async def revocations(self, position: int) -> RevocationPage:
         """Read what was kept after `position` (0: everything) and, it may be, some of what was kept before."""
+
+
+class Calls(Protocol):
+    """The record of calls, beside the logs that tell of them; every store keeps it. Raises `StoreUnavailable` only.
+
+    A change and its entry are one commit. A match has one live call, a user a seat in one live call: a change that would
+    break this is as stale as one that was decided from an older state. The same change sent again is answered like the
+    first time, as long as no other one followed.
+    """
+
+    async def change_call(self, change: CallChange) -> CallChanged | CallStale:
+        """Make a call, or change it, and append its entry; STALE when what it was decided from is not so any more.
+
+        A missed call counts as unread, for its caller only if something before it does.
+        """
+
+    async def call_view(
+        self, *, call: CallId | None = None, match: MatchId | None = None, caller: UserId | None, since_us: int
+    ) -> CallView:
+        """Read `call`, or the live call of `match`, and what a decision about it needs.
+
+        `unanswered` counts calls of `caller` in that match which nobody took and that began at most `since_us` ago.
+        """
+
+    async def live_calls(self, user: UserId) -> CallRows:
+        """Read the live calls of the user's present matches, oldest first."""
+
+    async def claim_due_calls(self, claim_us: int, limit: int) -> CallRows:
+        """Take over calls whose deadline has passed; nobody else gets them for `claim_us`, unless they are changed."""
+
+    async def orphaned_calls(self, node: str, silent_us: int, limit: int) -> OrphanedCalls:
+        """Tell that `node` lives; read live calls with a seat on other nodes which did not tell so for `silent_us`."""
+
+    async def list_calls(
+        self, *, user: UserId | None, match: MatchId | None, before: CallId | None, limit: int
+    ) -> CallsPage:
+        """Read calls, newest first: of whom `user` was called or in, of `match`, before the call `before`."""
+
+    async def set_call_settings(self, user: UserId, settings: CallSettings) -> None:
+        """Keep how `user` wants to be called."""
+
+    async def call_settings(self, user: UserId) -> CallSettings:
+        """Read how `user` wants to be called; what was never set is as by default."""
 
 
 class Limiter(Protocol):

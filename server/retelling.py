@@ -43,7 +43,7 @@ class Retelling:
             # Before the entries: those after the state's last one say themselves who came and went.
             state = await self._store.match(span.match)
             page = await self._store.history(
-                span.match, None, before=None, after=Micros(span.first_at - 1), limit=PAGE_MAX
+                span.match, None, before=None, after=Micros(span.first_at - 1), limit=PAGE_MAX, folded=False
             )
             if state is None or isinstance(page, Refused):
                 continue

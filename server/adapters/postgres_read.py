@@ -34,7 +34,7 @@ from server.ports import StoreUnavailable
 MATCH: Final = "SELECT * FROM duologue.match_state($1)"
 MEMBERS: Final = "SELECT * FROM duologue.members_of($1)"
 PARTNERS: Final = "SELECT * FROM duologue.partners($1, $2)"
-HISTORY: Final = "SELECT * FROM duologue.history($1, $2, $3, $4, $5, $6, $7, $8)"
+HISTORY: Final = "SELECT * FROM duologue.history($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 SYNC: Final = "SELECT * FROM duologue.sync($1, $2, $3, $4, $5, $6)"
 SUMMARIES: Final = "SELECT * FROM duologue.summaries($1, $2, $3, $4, $5)"
 
@@ -123,7 +123,13 @@ class Reader:
     # ---- entries
 
     async def history(
-        self, match: MatchId, viewer: UserId | None, between: tuple[Micros | None, Micros | None], limit: int
+        self,
+        match: MatchId,
+        viewer: UserId | None,
+        between: tuple[Micros | None, Micros | None],
+        limit: int,
+        *,
+        folded: bool,
     ) -> EntryPage | Refused:
         """Read a page of entries."""
         missing = NOT_FOUND if viewer is None else NOT_MEMBER
@@ -131,22 +137,22 @@ class Reader:
             return missing
         before, after = (None if at is None else bounded(at) for at in between)
         arguments = (match, viewer, before, after, limit, PAGE_MAX_BYTES)
-        row = await self._page_of_replica(arguments, match, max(before or 0, after or 0))
+        row = await self._page_of_replica(arguments, match, max(before or 0, after or 0), folded=folded)
         if row is None:
-            (row,) = await self._read(HISTORY, *arguments, 0, 0)
+            (row,) = await self._read(HISTORY, *arguments, 0, 0, folded)
             self._saw(match, row["last_seq"])
         if row["status"] == _MISSING:
             return missing
         return cut_page(_entries(match, row), limit, Budget(PAGE_MAX_BYTES))
 
     async def _page_of_replica(
-        self, arguments: tuple[object, ...], match: MatchId, known_at: int
+        self, arguments: tuple[object, ...], match: MatchId, known_at: int, *, folded: bool
     ) -> asyncpg.Record | None:
         """Ask the replica for a page that has what this node knows and what the client's cursor names."""
         known_seq = self._known.seq(match) if self._known else None
         if known_seq is None:
             return None
-        rows = await self._ask_replica(HISTORY, *arguments, known_seq, known_at)
+        rows = await self._ask_replica(HISTORY, *arguments, known_seq, known_at, folded)
         if rows is None or rows[0]["status"] == _BEHIND:
             return None
         self.from_replica += 1

@@ -34,7 +34,9 @@ _RIGHTS: Final = """
         ('duologue.store', 'SELECT'), ('duologue.blocks', 'SELECT'), ('duologue.matches', 'SELECT, INSERT, UPDATE'),
         ('duologue.members', 'SELECT, INSERT, UPDATE'), ('duologue.entries', 'SELECT, INSERT'),
         ('duologue.routes', 'SELECT, INSERT, UPDATE, DELETE'),
-        ('duologue.revocations', 'SELECT, INSERT, UPDATE, DELETE')
+        ('duologue.revocations', 'SELECT, INSERT, UPDATE, DELETE'),
+        ('duologue.calls', 'SELECT, INSERT, UPDATE'), ('duologue.call_users', 'SELECT, INSERT, UPDATE'),
+        ('duologue.call_settings', 'SELECT, INSERT, UPDATE'), ('duologue.call_nodes', 'SELECT, INSERT, UPDATE, DELETE')
     ) AS needed (name, rights_needed), LATERAL unnest(string_to_array(rights_needed, ', ')) AS rights
 """
 _MIGRATIONS: Final = """

@@ -174,7 +174,7 @@ class Writer:
             case Verdict.AGAIN if not is_last:
                 return
             case Verdict.PARTITION if not is_last:
-                at = _time_without_partition(error)
+                at = time_without_partition(error)
                 if at is None:
                     raise unavailable(error) from error
                 await self.make_partitions(at, 0)
@@ -231,7 +231,7 @@ def _members_set(match: MatchId, entry: MembersChanged, row: asyncpg.Record) -> 
     return MembersSet(match, entry.members, entry, row["made"], tuple((user, summary) for user in entry.joined))
 
 
-def _time_without_partition(error: Exception) -> Micros | None:
+def time_without_partition(error: Exception) -> Micros | None:
     """Read the time from the detail, "Partition key of the failing row contains (created_at) = (1795…)."."""
     detail = str(getattr(error, "detail", None) or "")
     digits = detail.rpartition("(")[2].partition(")")[0]

@@ -6,11 +6,14 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final, TypeVar
 
+from protocol.calls import CallId
 from protocol.from_server import Entry, MatchSummary, Member, ReceiptMoved, SyncedMatch
 from protocol.ids import Cursor, MatchId, Micros, Seq, UserId
 from protocol.limits import PAGE_MAX_BYTES
+from server.adapters.sqlite_calls import CallReader
 from server.adapters.sqlite_rows import entry_of_row, json_list
 from server.adapters.sqlite_statements import SQL
+from server.core.calls import CallRows, CallSettings, CallsPage, CallView
 from server.core.log import (
     NOT_FOUND,
     NOT_MEMBER,
@@ -44,12 +47,13 @@ class _Span:
 class Reader:
     """Reads on one connection; lives in one thread."""
 
-    __slots__ = ("_connection", "_execute")
+    __slots__ = ("_calls", "_connection", "_execute")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         # Each call has a cursor of its own: pages are read while others are open.
         self._execute = connection.execute
+        self._calls = CallReader(connection.execute)
 
     def close(self) -> None:
         """Close the connection."""
@@ -116,13 +120,24 @@ class Reader:
     # ---- entries
 
     def history(
-        self, match: MatchId, viewer: UserId | None, before: Micros | None, after: Micros | None, limit: int
+        self,
+        match: MatchId,
+        viewer: UserId | None,
+        between: tuple[Micros | None, Micros | None],
+        limit: int,
+        *,
+        folded: bool,
     ) -> EntryPage | Refused:
         """Read a page of entries."""
-        return self._in_snapshot(lambda: self._history(match, viewer, (before, after), limit))
+        return self._in_snapshot(lambda: self._history(match, viewer, between, limit, "_folded" if folded else ""))
 
     def _history(
-        self, match: MatchId, viewer: UserId | None, between: tuple[Micros | None, Micros | None], limit: int
+        self,
+        match: MatchId,
+        viewer: UserId | None,
+        between: tuple[Micros | None, Micros | None],
+        limit: int,
+        form: str,
     ) -> EntryPage | Refused:
         span = self._span(match, viewer)
         if span is None:
@@ -132,7 +147,7 @@ class Reader:
             span.last_at = Micros(min(span.last_at, bounded(before) - 1))
         if after is not None:
             span.first_at = Micros(max(span.first_at, bounded(after) + 1))
-        entries = self._entries(span, limit, SQL["entries_down" if after is None else "entries_up"])
+        entries = self._entries(span, limit, SQL[f"entries_{'down' if after is None else 'up'}{form}"])
         return cut_page(entries, limit, Budget(PAGE_MAX_BYTES))
 
     def sync(self, user: UserId, cursors: Cursors, entries: int, budget_bytes: int) -> SyncResult:
@@ -179,6 +194,28 @@ class Reader:
         else:
             row = self._execute(SQL["span_of_member"], {"match": match, "user": viewer}).fetchone()
         return _Span(match, row) if row else None
+
+    # ---- calls
+
+    def call_view(
+        self, call: CallId | None, match: MatchId | None, caller: UserId | None, now: Micros, since_us: int
+    ) -> CallView:
+        """Read a call and what a decision about it needs."""
+        return self._in_snapshot(lambda: self._calls.view(call, match, caller, now, since_us))
+
+    def live_calls(self, user: UserId, now: Micros) -> CallRows:
+        """Read the live calls of the user's matches."""
+        return self._calls.live(user, now)
+
+    def list_calls(self, user: UserId | None, match: MatchId | None, before: CallId | None, limit: int) -> CallsPage:
+        """Read a page of calls."""
+        return self._calls.page(user, match, before, limit)
+
+    def call_settings(self, user: UserId) -> CallSettings:
+        """Read how the user wants to be called."""
+        return self._calls.settings(user)
+
+    # ---- revocations
 
     def revocations(self, position: int) -> RevocationPage:
         """Read what was kept after `position`."""

@@ -8,9 +8,11 @@ from msgspec import Raw, Struct
 
 from protocol.from_server import Entry, MembersChanged, Message
 from protocol.ids import ClientId, MatchId, Micros, Ordinal, Seq, UserId
+from server.core.calls import entry_of_note
 
 KIND_MESSAGE: Final = 1
 KIND_MEMBERS: Final = 2
+KIND_CALL: Final = 3
 
 # seq, created_at, n, kind, sender, client_id, reply_to, body
 EntryRow = tuple[Seq, Micros, Ordinal, int, UserId, ClientId, Seq | None, bytes]
@@ -36,6 +38,8 @@ def entry_of_row(match: MatchId, row: EntryRow) -> Entry:
     seq, created_at, n, kind, sender, client_id, reply_to, body = row
     if kind == KIND_MESSAGE:
         return Message(match, seq, created_at, n, sender, client_id, Raw(body), reply_to)
+    if kind == KIND_CALL:
+        return entry_of_note(match, seq, created_at, n, body)
     changed = _decode_members(body)
     return MembersChanged(match, seq, created_at, changed.members, changed.joined, changed.left)
 

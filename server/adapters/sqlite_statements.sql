@@ -140,3 +140,123 @@ FROM revocations WHERE user_id = :user_id AND token_id = :token_id;
 -- name: revocations
 SELECT revocation_no, user_id, token_id, issued_before, until FROM revocations WHERE revocation_no > ?
 ORDER BY revocation_no;
+
+-- name: entries_down_folded
+SELECT e.seq, e.created_at, e.n, e.kind, u.user_id, e.client_id, e.reply_to, e.body
+FROM entries e LEFT JOIN users u ON u.user_no = e.sender_no
+WHERE e.match_no = ? AND e.created_at >= ? AND e.created_at <= ?
+AND (e.kind <> 3 OR EXISTS (SELECT 1 FROM calls c WHERE c.call_no = e.reply_to AND c.entry_seq = e.seq))
+ORDER BY e.created_at DESC LIMIT ?;
+
+-- name: entries_up_folded
+SELECT e.seq, e.created_at, e.n, e.kind, u.user_id, e.client_id, e.reply_to, e.body
+FROM entries e LEFT JOIN users u ON u.user_no = e.sender_no
+WHERE e.match_no = ? AND e.created_at >= ? AND e.created_at <= ?
+AND (e.kind <> 3 OR EXISTS (SELECT 1 FROM calls c WHERE c.call_no = e.reply_to AND c.entry_seq = e.seq))
+ORDER BY e.created_at LIMIT ?;
+
+-- name: entry_at_seq
+SELECT created_at, n, body FROM entries WHERE match_no = ? AND seq = ?;
+
+-- name: find_call
+SELECT call_no, version, change_id, entry_seq, is_entry_new FROM calls WHERE call_id = ?;
+
+-- name: add_call
+INSERT INTO calls (call_id, match_no, version, change_id, value, caller_no, started_at, ended_at, is_missed, deadline_at,
+    nodes, entry_seq, is_entry_new)
+VALUES (:call, :match_no, 1, :change, :value, :caller_no, :started_at, :ended_at, :is_missed, :deadline_at,
+    :nodes, :entry_seq, :is_entry_new);
+
+-- name: change_call
+UPDATE calls SET version = version + 1, change_id = :change, value = :value, ended_at = :ended_at,
+    is_missed = max(is_missed, :is_missed), deadline_at = :deadline_at, nodes = :nodes,
+    entry_seq = coalesce(:entry_seq, entry_seq), is_entry_new = :is_entry_new
+WHERE call_no = :call_no;
+
+-- name: leave_seats
+UPDATE call_users SET is_seated = 0 WHERE call_no = ? AND is_seated = 1;
+
+-- name: add_call_user
+INSERT INTO call_users (user_no, call_no, is_seated) VALUES (?, ?, ?)
+ON CONFLICT (user_no, call_no) DO UPDATE SET is_seated = excluded.is_seated;
+
+-- name: call_by_id
+SELECT x.match_id, x.match_no, c.call_id, c.version, c.value
+FROM calls c CROSS JOIN matches x ON x.match_no = c.match_no WHERE c.call_id = ?;
+
+-- name: live_call
+SELECT x.match_id, x.match_no, c.call_id, c.version, c.value
+FROM matches x LEFT JOIN calls c ON c.match_no = x.match_no AND c.ended_at IS NULL WHERE x.match_id = ?;
+
+-- name: seats_of_members
+SELECT u.user_id, c.call_id
+FROM members m
+CROSS JOIN call_users s ON s.user_no = m.user_no AND s.is_seated = 1
+CROSS JOIN calls c ON c.call_no = s.call_no
+CROSS JOIN users u ON u.user_no = m.user_no
+WHERE m.match_no = ? AND m.until_seq IS NULL;
+
+-- name: settings_of_members
+SELECT u.user_id, s.when_busy, s.relay_only
+FROM members m
+CROSS JOIN call_settings s ON s.user_no = m.user_no
+CROSS JOIN users u ON u.user_no = m.user_no
+WHERE m.match_no = ? AND m.until_seq IS NULL;
+
+-- name: unanswered
+SELECT count(*) FROM calls
+WHERE match_no = ? AND caller_no = (SELECT user_no FROM users WHERE user_id = ?) AND is_missed = 1 AND started_at > ?;
+
+-- name: live_calls
+SELECT x.match_id, x.match_no, c.call_id, c.version, c.value
+FROM users u
+CROSS JOIN members m ON m.user_no = u.user_no AND m.until_seq IS NULL
+CROSS JOIN calls c ON c.match_no = m.match_no AND c.ended_at IS NULL
+CROSS JOIN matches x ON x.match_no = c.match_no
+WHERE u.user_id = ? ORDER BY c.call_no;
+
+-- name: due_calls
+SELECT x.match_id, x.match_no, c.call_id, c.version, c.value
+FROM calls c CROSS JOIN matches x ON x.match_no = c.match_no
+WHERE c.deadline_at <= ? ORDER BY c.deadline_at LIMIT ?;
+
+-- name: claim_call
+UPDATE calls SET deadline_at = ? WHERE call_id = ?;
+
+-- name: node_lives
+INSERT INTO call_nodes (node, alive_at) VALUES (?, ?) ON CONFLICT (node) DO UPDATE SET alive_at = excluded.alive_at;
+
+-- name: nodes_alive
+SELECT node FROM call_nodes WHERE alive_at > ?;
+
+-- name: forget_nodes
+DELETE FROM call_nodes WHERE alive_at < ?;
+
+-- name: seated_calls
+SELECT x.match_id, x.match_no, c.call_id, c.version, c.value, c.nodes
+FROM calls c CROSS JOIN matches x ON x.match_no = c.match_no
+WHERE c.ended_at IS NULL AND c.nodes <> '[]';
+
+-- name: calls_of_user
+SELECT x.match_id, x.match_no, c.call_id, c.version, c.value
+FROM users u
+CROSS JOIN call_users s ON s.user_no = u.user_no
+CROSS JOIN calls c ON c.call_no = s.call_no
+CROSS JOIN matches x ON x.match_no = c.match_no
+WHERE u.user_id = :user AND s.call_no < coalesce((SELECT call_no FROM calls WHERE call_id = :before), 9223372036854775807)
+AND (:match IS NULL OR x.match_id = :match)
+ORDER BY s.call_no DESC LIMIT :limit;
+
+-- name: calls_of_match
+SELECT x.match_id, x.match_no, c.call_id, c.version, c.value
+FROM calls c CROSS JOIN matches x ON x.match_no = c.match_no
+WHERE c.call_no < coalesce((SELECT call_no FROM calls WHERE call_id = :before), 9223372036854775807)
+AND (:match IS NULL OR c.match_no = (SELECT match_no FROM matches WHERE match_id = :match))
+ORDER BY c.call_no DESC LIMIT :limit;
+
+-- name: set_call_settings
+INSERT INTO call_settings (user_no, when_busy, relay_only) VALUES (?, ?, ?)
+ON CONFLICT (user_no) DO UPDATE SET when_busy = excluded.when_busy, relay_only = excluded.relay_only;
+
+-- name: call_settings
+SELECT s.when_busy, s.relay_only FROM users u CROSS JOIN call_settings s ON s.user_no = u.user_no WHERE u.user_id = ?;

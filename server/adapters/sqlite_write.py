@@ -11,12 +11,28 @@ from typing import Final, TypeVar
 
 from msgspec import Raw, Struct
 
+from protocol.calls import CallEntry
 from protocol.from_server import MatchSummary, Member, MembersChanged, Message, ReceiptMoved
 from protocol.ids import MatchId, Micros, Ordinal, Seq, UserId
+from server.adapters.sqlite_calls import CallTable, Found
 from server.adapters.sqlite_file import StoreFile
-from server.adapters.sqlite_rows import KIND_MEMBERS, KIND_MESSAGE, members_body
+from server.adapters.sqlite_rows import KIND_CALL, KIND_MEMBERS, KIND_MESSAGE, members_body
 from server.adapters.sqlite_statements import SQL
 from server.adapters.sqlite_thread import unavailable
+from server.core.calls import (
+    STALE,
+    CallChange,
+    CallChanged,
+    CallNote,
+    CallRows,
+    CallSettings,
+    CallStale,
+    OrphanedCalls,
+    entry_of,
+    entry_of_note,
+    note_body,
+    row_changed,
+)
 from server.core.log import (
     CONFLICT,
     NO_SUCH_REPLY,
@@ -67,6 +83,7 @@ class Writer:
     """The only one who writes to the file; lives in one thread."""
 
     __slots__ = (
+        "_calls",
         "_clock",
         "_connection",
         "_cursors",
@@ -84,6 +101,7 @@ class Writer:
         self._connection = file.connection
         # One cursor for everything: each statement is read to its end before the next.
         self._execute = file.connection.cursor().execute
+        self._calls = CallTable(self._execute)
         self._matches: dict[MatchId, _Match] = {}
         self._data_version = 0
         # What the transaction under way has still to write: rows of entries, matches and senders' cursors at their newest.
@@ -256,6 +274,69 @@ class Writer:
             return match.messages
         (count,) = self._execute(SQL["count_at"], (match.match_no, seq)).fetchone()
         return Ordinal(count)
+
+    # ---- calls
+
+    def change_call(self, change: CallChange) -> CallChanged | CallStale:
+        """Make or change a call and append its entry, in one transaction."""
+        try:
+            return self._in_transaction(lambda: self._change_call(change))
+        except sqlite3.IntegrityError:  # The match has another live call, or somebody a seat elsewhere.
+            return STALE
+
+    def _change_call(self, change: CallChange) -> CallChanged | CallStale:
+        match = self._match(change.match) if is_storable(change.match) else None
+        found = self._calls.find(change.call)
+        if match is None:
+            return STALE
+        if found is not None and found.change == change.change:
+            return CallChanged(row_changed(change), self._last_call_entry(match, found), match.members)
+        if (found.version if found else 0) != change.version:
+            return STALE
+        if change.members not in (None, match.members) or change.blocks not in (None, 0):
+            return STALE
+        seq = None if change.note is None else Seq(match.last_seq + 1)
+        call_no = self._calls.keep(found, change, match.match_no, seq, self._make_user)
+        entry = None if change.note is None else self._add_call_entry(match, call_no, change, change.note)
+        return CallChanged(row_changed(change), entry, match.members)
+
+    def _last_call_entry(self, match: _Match, found: Found) -> CallEntry | None:
+        if not found.is_entry_new or found.entry_seq is None:
+            return None
+        at, n, body = self._execute(SQL["entry_at_seq"], (match.match_no, found.entry_seq)).fetchone()
+        return entry_of_note(match.match, found.entry_seq, at, n, body)
+
+    def _add_call_entry(self, match: _Match, call_no: int, change: CallChange, note: CallNote) -> CallEntry:
+        before = match.messages
+        seq, at, n = Seq(match.last_seq + 1), match.next_time(self._clock.micros()), Ordinal(before + change.is_missed)
+        row = (match.match_no, at, seq, n, KIND_CALL, None, None, None, call_no, note_body(note))
+        self._execute(SQL["add_entry"], row)
+        self._execute(SQL["move_match"], (seq, at, n, match.match_no))
+        match.last_seq, match.last_at, match.messages = seq, at, n
+        caller = match.present.get(change.caller)
+        if change.is_missed and caller is not None:
+            key = (match.match_no, caller.user_no)
+            *_, read_n = self._execute(SQL["cursors_of_member"], key).fetchone()
+            if read_n == before:
+                self._execute(SQL["move_member"], (seq, seq, n, *key))
+        return entry_of(match.match, (seq, at, n), note)
+
+    def claim_due_calls(self, claim_us: int, limit: int) -> CallRows:
+        """Take over calls whose deadline has passed."""
+        return self._in_transaction(lambda: self._calls.claim_due(self._clock.micros(), claim_us, limit))
+
+    def orphaned_calls(self, node: str, silent_us: int, limit: int) -> OrphanedCalls:
+        """Note that a node lives, and find calls with seats on others that do not."""
+        return self._in_transaction(lambda: self._calls.orphaned(node, self._clock.micros(), silent_us, limit))
+
+    def set_call_settings(self, user: UserId, settings: CallSettings) -> None:
+        """Keep how the user wants to be called."""
+
+        def write() -> None:
+            row = (self._make_user(user), settings.when_busy, int(settings.relay_only))
+            self._execute(SQL["set_call_settings"], row)
+
+        self._in_transaction(write)
 
     # ---- revocations
 

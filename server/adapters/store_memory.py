@@ -6,9 +6,26 @@ Every method runs from start to end without awaiting, so that what runs in one e
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
+from protocol.calls import CallEntry, CallId
 from protocol.from_server import Entry, MatchSummary, Member, MembersChanged, Message, ReceiptMoved, SyncedMatch
 from protocol.ids import ClientId, Cursor, MatchId, Micros, Ordinal, Seq, UserId
 from protocol.limits import PAGE_MAX_BYTES
+from server.adapters.calls_memory import CallBook
+from server.core.calls import (
+    DEFAULT_SETTINGS,
+    STALE,
+    CallChange,
+    CallChanged,
+    CallNote,
+    CallRows,
+    CallSettings,
+    CallsPage,
+    CallStale,
+    CallView,
+    OrphanedCalls,
+    entry_of,
+    row_changed,
+)
 from server.core.log import (
     CONFLICT,
     NO_SUCH_REPLY,
@@ -102,14 +119,15 @@ class _Match:
 
 
 class MemoryStore:
-    """The `Store` and `Revocations` ports in memory."""
+    """The `Store`, `Calls` and `Revocations` ports in memory."""
 
-    __slots__ = ("_clock", "_epoch", "_is_closed", "_matches", "_matches_of", "_revocations", "_revoked")
+    __slots__ = ("_calls", "_clock", "_epoch", "_is_closed", "_matches", "_matches_of", "_revocations", "_revoked")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._epoch = clock.random_id()
         self._is_closed = False
+        self._calls = CallBook()
         self._matches: dict[MatchId, _Match] = {}
         # The matches that a user is in now.
         self._matches_of: dict[UserId, dict[MatchId, _Match]] = {}
@@ -240,17 +258,27 @@ class MemoryStore:
         return SummaryPage(tuple(log.summary(user) for log in older[:end]), complete=end >= len(older))
 
     async def history(
-        self, match: MatchId, viewer: UserId | None, *, before: Micros | None, after: Micros | None, limit: int
+        self,
+        match: MatchId,
+        viewer: UserId | None,
+        *,
+        before: Micros | None,
+        after: Micros | None,
+        limit: int,
+        folded: bool = True,
     ) -> EntryPage | Refused:
         """Read a page of entries."""
         self._check_open()
         log = self._matches.get(match)
-        if viewer is None:
-            return NOT_FOUND if log is None else _page(log, (1, log.last_seq), (before, after), limit)
-        membership = log.memberships.get(viewer) if log else None
-        if log is None or membership is None:
-            return NOT_MEMBER
-        return _page(log, (membership.from_seq, membership.until_seq or log.last_seq), (before, after), limit)
+        membership = log.memberships.get(viewer) if log and viewer is not None else None
+        if log is None or (viewer is not None and membership is None):
+            return NOT_FOUND if viewer is None else NOT_MEMBER
+        bounds = (membership.from_seq, membership.until_seq or log.last_seq) if membership else (1, log.last_seq)
+        found = _between(log, bounds, (before, after))
+        return cut_page(filter(self._is_shown, found) if folded else found, limit, Budget(PAGE_MAX_BYTES))
+
+    def _is_shown(self, entry: Entry) -> bool:
+        return not isinstance(entry, CallEntry) or self._calls.is_newest(entry)
 
     async def sync(self, user: UserId, cursors: Cursors, *, entries: int, budget_bytes: int) -> SyncResult:
         """Read what came after each cursor."""
@@ -266,6 +294,92 @@ class MemoryStore:
             if not synced.left:
                 receipts.extend(log.receipts())
         return SyncResult(matches, tuple(receipts))
+
+    # ---- calls
+
+    async def change_call(self, change: CallChange) -> CallChanged | CallStale:
+        """Make or change a call, and tell of it in the log."""
+        self._check_open()
+        log = self._matches.get(change.match)
+        repeated = self._calls.made_before(change)
+        if log is not None and repeated:
+            return CallChanged(row_changed(change), None if repeated is True else repeated, log.members)
+        if log is None or change.members not in (None, log.members) or change.blocks not in (None, 0):
+            return STALE
+        if self._calls.is_stale(change):
+            return STALE
+        entry = self._add_call_entry(log, change.note, change) if change.note else None
+        self._calls.make(change, entry)
+        return CallChanged(row_changed(change), entry, log.members)
+
+    def _add_call_entry(self, log: _Match, note: CallNote, change: CallChange) -> CallEntry:
+        before = log.messages
+        n = Ordinal(before + change.is_missed)
+        seq, at = Seq(log.last_seq + 1), log.time_after(self._clock.micros())
+        entry = entry_of(log.match, (seq, at, n), note)
+        caller = log.present(change.caller)
+        log.add(entry, n)
+        if change.is_missed and caller is not None and log.counts[caller.read - 1] == before:
+            caller.delivered = caller.read = seq
+        return entry
+
+    async def call_view(
+        self, *, call: CallId | None = None, match: MatchId | None = None, caller: UserId | None, since_us: int
+    ) -> CallView:
+        """Read a call and what a decision about it needs."""
+        self._check_open()
+        now = self._clock.micros()
+        row = self._calls.row(call) if call is not None else self._calls.live(match) if match is not None else None
+        name = row.match if row is not None else match if call is None else None
+        log = self._matches.get(name) if name is not None else None
+        if log is None:
+            return CallView(now, None, None, (), (), {}, {}, 0)
+        seats = {user: self._calls.seat(user) for user in log.members}
+        return CallView(
+            now=now,
+            match=log.match,
+            row=row,
+            members=log.members,
+            blocks=(),
+            settings={user: set_ for user in log.members if (set_ := self._calls.settings(user))},
+            in_call={user: seat for user, seat in seats.items() if seat is not None},
+            unanswered=self._calls.unanswered(log.match, caller, now - since_us),
+        )
+
+    async def live_calls(self, user: UserId) -> CallRows:
+        """Read the live calls of the user's matches."""
+        self._check_open()
+        rows = [row for match in self._matches_of.get(user, ()) if (row := self._calls.live(match)) is not None]
+        return CallRows(self._clock.micros(), tuple(rows))
+
+    async def claim_due_calls(self, claim_us: int, limit: int) -> CallRows:
+        """Take over calls whose deadline has passed."""
+        self._check_open()
+        now = self._clock.micros()
+        return CallRows(now, self._calls.claim_due(now, claim_us, limit))
+
+    async def orphaned_calls(self, node: str, silent_us: int, limit: int) -> OrphanedCalls:
+        """Read calls with seats on dead nodes."""
+        self._check_open()
+        now = self._clock.micros()
+        return OrphanedCalls(now, self._calls.orphaned(node, now, silent_us, limit))
+
+    async def list_calls(
+        self, *, user: UserId | None, match: MatchId | None, before: CallId | None, limit: int
+    ) -> CallsPage:
+        """Read a page of calls."""
+        self._check_open()
+        return self._calls.page(user, match, before, limit)
+
+    async def set_call_settings(self, user: UserId, settings: CallSettings) -> None:
+        """Keep how the user wants to be called."""
+        self._check_open()
+        self._calls.set_settings(user, settings)
+
+    async def call_settings(self, user: UserId) -> CallSettings:
+        """Read how the user wants to be called."""
+        self._check_open()
+        return self._calls.settings(user) or DEFAULT_SETTINGS
 
     # ---- revocations
 
@@ -316,8 +430,8 @@ def _add_message(match: _Match, membership: _Membership, append: Append, now: Mi
     return message
 
 
-def _page(log: _Match, bounds: tuple[int, int], between: tuple[Micros | None, Micros | None], limit: int) -> EntryPage:
-    """Cut one page out of the entries with a seq within `bounds` and a time inside `between` (before, after)."""
+def _between(log: _Match, bounds: tuple[int, int], between: tuple[Micros | None, Micros | None]) -> Iterator[Entry]:
+    """Give the entries with a seq within `bounds` and a time inside `between` (before, after), in the order asked for."""
     before, after = between
     first, last = bounds[0] - 1, bounds[1]
     if before is not None:
@@ -327,7 +441,7 @@ def _page(log: _Match, bounds: tuple[int, int], between: tuple[Micros | None, Mi
         places: Iterable[int] = range(first, last)
     else:
         places = range(last - 1, first - 1, -1)
-    return cut_page((log.entries[place] for place in places), limit, Budget(PAGE_MAX_BYTES))
+    return (log.entries[place] for place in places)
 
 
 def _synced(log: _Match, membership: _Membership, cursor: Cursor, limit: int, budget: Budget) -> SyncedMatch:

@@ -10,8 +10,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from protocol.calls import CallId
 from protocol.ids import MatchId, Micros, Seq, UserId
 from server.adapters.postgres_address import read_address
+from server.adapters.postgres_calls import CallTable
 from server.adapters.postgres_connections import Connections, Connector, Greeting, Timeouts
 from server.adapters.postgres_known import Known
 from server.adapters.postgres_read import Reader
@@ -19,6 +21,16 @@ from server.adapters.postgres_revocations import RevocationTable
 from server.adapters.postgres_routes import Outbox
 from server.adapters.postgres_schema import MONTHS_AHEAD, check_replica, prepare
 from server.adapters.postgres_write import Timeline, Writer
+from server.core.calls import (
+    CallChange,
+    CallChanged,
+    CallRows,
+    CallSettings,
+    CallsPage,
+    CallStale,
+    CallView,
+    OrphanedCalls,
+)
 from server.core.log import (
     Append,
     Appended,
@@ -55,9 +67,9 @@ class _Parts(Struct, frozen=True):
 
 
 class PostgresStore:
-    """The `Store` port on PostgreSQL, and the outbox that a bus needs."""
+    """The `Store`, `Calls` and `Revocations` ports on PostgreSQL, and the outbox that a bus needs."""
 
-    __slots__ = ("_epoch", "_known", "_outbox", "_pools", "_reader", "_revocations", "_timeline", "_writer")
+    __slots__ = ("_calls", "_epoch", "_known", "_outbox", "_pools", "_reader", "_revocations", "_timeline", "_writer")
 
     def __init__(self, parts: _Parts, epoch: str, now: Callable[[], Micros] | None) -> None:
         self._epoch = epoch
@@ -67,6 +79,7 @@ class PostgresStore:
         self._writer = Writer(parts.writers, parts.timeline, now)
         self._outbox = Outbox(parts.writers, now)
         self._revocations = RevocationTable(parts.writers, parts.readers, now)
+        self._calls = CallTable(parts.writers, parts.readers, now)
         self._reader = Reader(parts.readers, parts.followers, self._known)
 
     @classmethod
@@ -185,14 +198,74 @@ class PostgresStore:
         return page
 
     async def history(
-        self, match: MatchId, viewer: UserId | None, *, before: Micros | None, after: Micros | None, limit: int
+        self,
+        match: MatchId,
+        viewer: UserId | None,
+        *,
+        before: Micros | None,
+        after: Micros | None,
+        limit: int,
+        folded: bool = True,
     ) -> EntryPage | Refused:
         """Read a page of entries."""
-        return await self._reader.history(match, viewer, (before, after), limit)
+        return await self._reader.history(match, viewer, (before, after), limit, folded=folded)
 
     async def sync(self, user: UserId, cursors: Cursors, *, entries: int, budget_bytes: int) -> SyncResult:
         """Read what came after each cursor."""
         return await self._reader.sync(user, cursors, entries, budget_bytes)
+
+    # ---- calls
+
+    async def change_call(self, change: CallChange) -> CallChanged | CallStale:
+        """Make or change a call and append its entry, one commit."""
+        changed, _ = await self._change_call(change, None)
+        return changed
+
+    async def change_call_routed(
+        self, change: CallChange, node: str
+    ) -> tuple[CallChanged | CallStale, tuple[int, ...]]:
+        """Make or change a call and note, in the same commit, that `node` has to route its entry."""
+        return await self._change_call(change, node)
+
+    async def _change_call(
+        self, change: CallChange, node: str | None
+    ) -> tuple[CallChanged | CallStale, tuple[int, ...]]:
+        changed, routes = await self._calls.change(change, node)
+        if isinstance(changed, CallChanged) and changed.entry is not None:
+            self.saw(change.match, changed.entry.seq)
+        return changed, routes
+
+    async def call_view(
+        self, *, call: CallId | None = None, match: MatchId | None = None, caller: UserId | None, since_us: int
+    ) -> CallView:
+        """Read a call and what a decision about it needs; never from a replica."""
+        return await self._calls.view(call, match, caller, since_us)
+
+    async def live_calls(self, user: UserId) -> CallRows:
+        """Read the live calls of the user's matches."""
+        return await self._calls.live(user)
+
+    async def claim_due_calls(self, claim_us: int, limit: int) -> CallRows:
+        """Take over calls whose deadline has passed."""
+        return await self._calls.claim_due(claim_us, limit)
+
+    async def orphaned_calls(self, node: str, silent_us: int, limit: int) -> OrphanedCalls:
+        """Read calls with seats on dead nodes."""
+        return await self._calls.orphaned(node, silent_us, limit)
+
+    async def list_calls(
+        self, *, user: UserId | None, match: MatchId | None, before: CallId | None, limit: int
+    ) -> CallsPage:
+        """Read a page of calls."""
+        return await self._calls.page(user, match, before, limit)
+
+    async def set_call_settings(self, user: UserId, settings: CallSettings) -> None:
+        """Keep how the user wants to be called, one commit."""
+        await self._calls.set_settings(user, settings)
+
+    async def call_settings(self, user: UserId) -> CallSettings:
+        """Read how the user wants to be called."""
+        return await self._calls.settings(user)
 
     # ---- revocations
 

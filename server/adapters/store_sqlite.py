@@ -8,11 +8,22 @@ from itertools import cycle
 from pathlib import Path
 from typing import Final
 
+from protocol.calls import CallId
 from protocol.ids import MatchId, Micros, UserId
 from server.adapters.sqlite_file import open_to_read, open_to_write
 from server.adapters.sqlite_read import Reader
 from server.adapters.sqlite_thread import SqliteThread
 from server.adapters.sqlite_write import Writer
+from server.core.calls import (
+    CallChange,
+    CallChanged,
+    CallRows,
+    CallSettings,
+    CallsPage,
+    CallStale,
+    CallView,
+    OrphanedCalls,
+)
 from server.core.log import (
     Append,
     Appended,
@@ -34,11 +45,14 @@ READERS: Final = 2
 
 
 class SqliteStore:
-    """The `Store` and `Revocations` ports on one file."""
+    """The `Store`, `Calls` and `Revocations` ports on one file."""
 
-    __slots__ = ("_epoch", "_next_reader", "_readers", "_writer")
+    __slots__ = ("_clock", "_epoch", "_next_reader", "_readers", "_writer")
 
-    def __init__(self, writer: SqliteThread[Writer], readers: Sequence[SqliteThread[Reader]], epoch: str) -> None:
+    def __init__(
+        self, writer: SqliteThread[Writer], readers: Sequence[SqliteThread[Reader]], epoch: str, clock: Clock
+    ) -> None:
+        self._clock = clock
         self._writer = writer
         self._readers = readers
         self._next_reader = cycle(readers)
@@ -53,7 +67,7 @@ class SqliteStore:
             await writer.start()
             for thread in threads:
                 await thread.start()
-            return cls(writer, threads, await writer.run(Writer.epoch))
+            return cls(writer, threads, await writer.run(Writer.epoch), clock)
         except BaseException:
             for thread in threads:
                 thread.give_up()
@@ -100,14 +114,64 @@ class SqliteStore:
         return page
 
     async def history(
-        self, match: MatchId, viewer: UserId | None, *, before: Micros | None, after: Micros | None, limit: int
+        self,
+        match: MatchId,
+        viewer: UserId | None,
+        *,
+        before: Micros | None,
+        after: Micros | None,
+        limit: int,
+        folded: bool = True,
     ) -> EntryPage | Refused:
         """Read a page of entries."""
-        return await self._reader().run(lambda reader: reader.history(match, viewer, before, after, limit))
+        between = (before, after)
+        return await self._reader().run(lambda reader: reader.history(match, viewer, between, limit, folded=folded))
 
     async def sync(self, user: UserId, cursors: Cursors, *, entries: int, budget_bytes: int) -> SyncResult:
         """Read what came after each cursor."""
         return await self._reader().run(lambda reader: reader.sync(user, cursors, entries, budget_bytes))
+
+    # ---- calls
+
+    async def change_call(self, change: CallChange) -> CallChanged | CallStale:
+        """Make or change a call and append its entry, one commit."""
+        return await self._writer.run(lambda writer: writer.change_call(change))
+
+    async def call_view(
+        self, *, call: CallId | None = None, match: MatchId | None = None, caller: UserId | None, since_us: int
+    ) -> CallView:
+        """Read a call and what a decision about it needs."""
+        now = self._clock.micros()
+        return await self._reader().run(lambda reader: reader.call_view(call, match, caller, now, since_us))
+
+    async def live_calls(self, user: UserId) -> CallRows:
+        """Read the live calls of the user's matches."""
+        now = self._clock.micros()
+        return await self._reader().run(lambda reader: reader.live_calls(user, now))
+
+    async def claim_due_calls(self, claim_us: int, limit: int) -> CallRows:
+        """Take over calls whose deadline has passed."""
+        return await self._writer.run(lambda writer: writer.claim_due_calls(claim_us, limit))
+
+    async def orphaned_calls(self, node: str, silent_us: int, limit: int) -> OrphanedCalls:
+        """Read calls with seats on dead nodes."""
+        return await self._writer.run(lambda writer: writer.orphaned_calls(node, silent_us, limit))
+
+    async def list_calls(
+        self, *, user: UserId | None, match: MatchId | None, before: CallId | None, limit: int
+    ) -> CallsPage:
+        """Read a page of calls."""
+        return await self._reader().run(lambda reader: reader.list_calls(user, match, before, limit))
+
+    async def set_call_settings(self, user: UserId, settings: CallSettings) -> None:
+        """Keep how the user wants to be called, one commit."""
+        await self._writer.run(lambda writer: writer.set_call_settings(user, settings))
+
+    async def call_settings(self, user: UserId) -> CallSettings:
+        """Read how the user wants to be called."""
+        return await self._reader().run(lambda reader: reader.call_settings(user))
+
+    # ---- revocations
 
     async def revoke(self, revocation: Revocation) -> None:
         """Keep a revocation, one commit."""

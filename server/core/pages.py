@@ -52,7 +52,7 @@ def entry_bytes(entry: Entry) -> int:
             names = len(entry.members) + len(entry.joined) + len(entry.left)
             return names * MEMBER_BYTES + ENTRY_OVERHEAD_BYTES
         case CallEntry():
-            return len(entry.participants) * MEMBER_BYTES + ENTRY_OVERHEAD_BYTES
+            return (len(entry.participants) + 2) * MEMBER_BYTES + ENTRY_OVERHEAD_BYTES
         case Skip():
             return ENTRY_OVERHEAD_BYTES
         case _:

@@ -26,7 +26,7 @@ async def test_a_page_is_an_ordered_append_of_index_scans(clustered: Clustered, 
     for statement in EXPLAIN:
         await clustered.admin.execute(statement)
     until = (await clustered.world.state()).last_at
-    page = f"SELECT * FROM duologue.history('m', 'alice', {bounds}, 50, 262144, 0, 0)"
+    page = f"SELECT * FROM duologue.history('m', 'alice', {bounds}, 50, 262144, 0, 0, true)"
     (row,) = await clustered.admin.fetch(page.replace("$1", str(until)))
     assert len(row["seqs"]) == 51
     await clustered.admin.execute("SET client_min_messages = notice")

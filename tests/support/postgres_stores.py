@@ -12,7 +12,18 @@ from tests.support.clock import FakeClock
 from tests.support.private_postgres import PrivatePostgres
 from tests.support.stores import World
 
-_TABLES = ("matches", "members", "entries", "blocks", "routes", "revocations")
+_TABLES = (
+    "matches",
+    "members",
+    "entries",
+    "blocks",
+    "routes",
+    "revocations",
+    "calls",
+    "call_users",
+    "call_settings",
+    "call_nodes",
+)
 _EMPTY = "; ".join(f"DELETE FROM duologue.{table}" for table in _TABLES)
 
 

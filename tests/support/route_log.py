@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from protocol.from_server import Entry
 from protocol.ids import MatchId, Micros, Seq, UserId
 from server.adapters.store_memory import MemoryStore
+from server.core.calls import CallChange, CallChanged, CallStale
 from server.core.log import Append, Appended, MembersSet, Refused
 from server.core.routes import Route, Span
 from server.ports import Clock, StoreUnavailable
@@ -43,6 +44,12 @@ class RoutedStore(MemoryStore):
         outcome = await self.set_members(match, members)
         entry = outcome.entry if isinstance(outcome, MembersSet) else None
         return outcome, self._note(node, [entry] if entry else [])
+
+    async def change_call_routed(self, change: CallChange, node: str) -> tuple[CallChanged | CallStale, Sequence[int]]:
+        """Change a call, and keep the route of its entry."""
+        changed = await self.change_call(change)
+        entry = changed.entry if isinstance(changed, CallChanged) else None
+        return changed, self._note(node, [entry] if entry else [])
 
     async def mark_routed(self, ids: Sequence[int]) -> None:
         """Note that these are on their way."""

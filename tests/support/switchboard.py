@@ -32,10 +32,9 @@ from server.failures import Failures
 from server.gateway.wheel import TimerWheel
 from server.hub import Hub, Recipient
 from server.identities import Identities, IssuerKeys
-from server.journal import Journal, Routing
+from server.journal import Journal, Record, Routing
 from server.outbox import Flusher, Outbox
 from server.peer import Peer
-from server.ports import Store
 from server.reads import Reads
 from server.relay import Relay, RelayParts
 from server.resume import Resumer, WelcomeFacts
@@ -184,7 +183,7 @@ class Switchboard:
     def __init__(
         self,
         *,
-        store: Store | None = None,
+        store: Record | None = None,
         policy: SessionPolicy = POLICY,
         connections_max: int = 5,
         issuer: IssuerKeys | None = None,
@@ -206,7 +205,7 @@ class Switchboard:
         self.wheel = TimerWheel(self.clock.now)
         self.flusher = Flusher(self.loop, bound_bytes=BOUND_BYTES, hold_s=0.1)
         self.hub = Hub(self.flusher, self.telemetry)
-        self.store: Store = store or routes or MemoryStore(self.clock)
+        self.store: Record = store or routes or MemoryStore(self.clock)
         self.reads = Reads(self.store, 1)
         self.logins = Reads(self.store, 1)
         self.nodes = beside.nodes if beside else MemoryHubOfNodes(self.clock, 2.0)

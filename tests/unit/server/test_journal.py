@@ -8,12 +8,14 @@ import pytest
 
 from protocol.errors import ErrorCode
 from protocol.ids import MatchId, Seq, UserId
+from server.core.calls import CallChanged, CallStale
 from server.core.log import NOT_MEMBER, Appended, Mark, Marked, MembersSet, Refused
 from server.journal import WAITING_BYTES, Journal, JournalLimits
 from server.ports import StoreUnavailable
+from tests.support.call_rows import opened
 from tests.support.clock import FakeClock
 from tests.support.slow_store import HeldStore
-from tests.support.stores import ALICE, BOB, M, post
+from tests.support.stores import ALICE, BOB, M, World, post
 
 
 @pytest.fixture
@@ -285,3 +287,36 @@ async def test_a_lane_that_is_cancelled_answers_everything(store: HeldStore, kin
     give("too late")
     assert isinstance(answers[2], Refused)
     assert (len(answers), journal.queued) == (3, 0)
+
+
+async def test_a_call_changes_in_order_with_the_messages_of_its_match(store: HeldStore) -> None:
+    journal = Journal(store)
+    places: list[int] = []
+
+    def sent(outcome: Appended | Refused) -> None:
+        assert isinstance(outcome, Appended)
+        places.append(outcome.message.seq)
+
+    def called(outcome: CallChanged | CallStale | Refused) -> None:
+        assert isinstance(outcome, CallChanged)
+        assert outcome.entry is not None
+        places.append(outcome.entry.seq)
+
+    store.door.clear()
+    change = opened(World(store, FakeClock()))
+    async with running(journal):
+        journal.append(post("before"), sent)
+        journal.change_call(change, called)
+        journal.append(post("after"), sent)
+        store.door.set()
+        await journal.drain()
+    assert places == [2, 3, 4]
+
+
+async def test_a_call_is_refused_when_the_lane_has_ended(store: HeldStore) -> None:
+    journal = Journal(store)
+    async with running(journal):
+        await asyncio.sleep(0)  # the lane has begun
+    answers: list[object] = []
+    journal.change_call(opened(World(store, FakeClock())), answers.append)
+    assert [answer.code for answer in answers if isinstance(answer, Refused)] == [ErrorCode.UNAVAILABLE]
