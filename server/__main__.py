@@ -1,6 +1,7 @@
 """`python -m server`: serve with the settings of the environment; `--dev` for development on this machine alone."""
 
 import argparse
+import logging
 import os
 import sys
 from functools import partial
@@ -12,9 +13,11 @@ from server.adapters.jwks import JwksUnusable
 from server.adapters.store_postgres import migrate
 from server.app import AddressUnusable, serve
 from server.ports import BusUnusable, StoreUnusable
-from server.settings import Settings, SettingsError, for_development, from_environment
-from server.telemetry import configure_logs
+from server.settings import Settings, SettingsError, for_development, from_environment, misspelt
+from server.telemetry import configure_logs, event
 from server.workers import supervise
+
+_log = logging.getLogger(__name__)
 
 EXIT_UNUSABLE = 2
 # The settings, the data or the address cannot be used; the line on stderr says which and why.
@@ -27,6 +30,8 @@ def main() -> int:
     try:
         settings = _settings(arguments, clock)
         configure_logs(settings.log_level, _secrets(settings))
+        for slip in misspelt(os.environ):
+            _log.warning("settings.misspelt", extra=event(reason=slip))
         if arguments.command == "migrate":
             return _migrate(settings, clock)
         if settings.workers > 1:

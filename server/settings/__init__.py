@@ -6,7 +6,7 @@ table); anything wrong stops the start with one line that names every problem at
 
 from server.settings.development import for_development
 from server.settings.fields import Settings
-from server.settings.parse import from_environment
+from server.settings.parse import from_environment, misspelt
 from server.settings.values import Secret, SettingsError
 
-__all__ = ["Secret", "Settings", "SettingsError", "for_development", "from_environment"]
+__all__ = ["Secret", "Settings", "SettingsError", "for_development", "from_environment", "misspelt"]

@@ -5,6 +5,7 @@ An empty variable is an absent one (compose files pass those). Lists are separat
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Literal, get_args, get_origin
 
@@ -18,6 +19,8 @@ from server.settings.values import Secret, SettingsError
 SECRET_FILE_MAX_BYTES: Final = 65_536
 _SHOWN_CHARS: Final = 60
 _SEPARATORS: Final = re.compile(r"[,\r\n]")
+_ALIKE: Final = 0.88
+# From here on two names are one and its slip: API_KEY and API_KEYS are 0.93, HOST and HOSTNAME 0.67.
 
 
 class _Problem(Exception):
@@ -55,6 +58,19 @@ def read(environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
         except _Problem as problem:
             problems.append(str(problem))
     return structs.replace(Settings(), **values), problems
+
+
+def misspelt(environment: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable that is no setting and looks like a slip of one that is not set.
+
+    The environment belongs to other programs too, so that this is worth a warning and not a refusal.
+    """
+    fields = [field for field in structs.fields(Settings) if meta_of(field) is not None]
+    names = {field.name.upper() for field in fields}
+    names |= {f"{field.name.upper()}_FILE" for field in fields if is_secret(field)}
+    unset = [name for name in names if name not in environment]
+    found = ((name, get_close_matches(name, unset, 1, _ALIKE)) for name in sorted(environment) if name not in names)
+    return [f"{name} is no setting; {close[0]} is one and is not set" for name, close in found if close]
 
 
 def meta_of(field: structs.FieldInfo) -> Meta | None:

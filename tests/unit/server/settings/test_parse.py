@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import Settings, SettingsError, from_environment
+from server.settings import Settings, SettingsError, from_environment, misspelt
 from tests.support.tokens import SECRET
 
 OTHER = "another-b7c1d2e3f4a5b6c79f3b1c7d5e2a4860"
@@ -133,3 +133,16 @@ def test_a_secret_and_its_file_are_not_both_set(tmp_path: Path) -> None:
 def test_only_secrets_come_from_files(tmp_path: Path) -> None:
     (tmp_path / "port").write_text("9000")
     assert from_environment({**GOOD, "PORT_FILE": str(tmp_path / "port")}).port == 8000
+
+
+def test_a_slip_of_a_setting_is_told() -> None:
+    environment = {"API_KEY": "secret", "TOKEN_SECRET_FILE": "/x", "HOSTNAME": "box", "REDIS_URL": "", "PORT": "1"}
+    assert misspelt(environment) == [
+        "API_KEY is no setting; API_KEYS is one and is not set",
+        "TOKEN_SECRET_FILE is no setting; TOKEN_SECRETS_FILE is one and is not set",
+    ]
+
+
+def test_what_is_set_has_no_slip() -> None:
+    """A platform may pass both; only secrets have a file."""
+    assert misspelt({"API_KEY": "secret", "API_KEYS": "secrets", "PORT_FILE": "x"}) == []
