@@ -6,8 +6,9 @@
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 SHELL := /bin/sh
 
-# Programs that only tests need, as binary:package.
-DEBIAN_PACKAGES := chromium:chromium postgres:postgresql-15 pgbouncer:pgbouncer redis-server:redis-server \
+# Programs that `make cluster` runs, as binary:package, and what tests need beside them. Issues that bring coturn add theirs.
+CLUSTER_PACKAGES := nginx:nginx postgres:postgresql-15 redis-server:redis-server
+DEBIAN_PACKAGES := $(CLUSTER_PACKAGES) chromium:chromium pgbouncer:pgbouncer \
 	turnserver:coturn
 
 PYTHON := .venv/bin/python
@@ -32,7 +33,7 @@ COMPILE := $(UV) pip compile --quiet --generate-hashes --no-emit-index-url --no-
 	--python-version 3.11 --python-platform x86_64-unknown-linux-gnu
 
 # What exists of the import packages: later issues bring the rest.
-PACKAGES := $(wildcard protocol signaling turn server loadtest)
+PACKAGES := $(wildcard protocol signaling turn server loadtest deploy)
 # No branch may be missed here; elsewhere 95 % is enough.
 PURE := $(wildcard protocol signaling turn server/core)
 
@@ -49,6 +50,12 @@ help: ## list these commands
 .PHONY: run
 run: .venv/.run-ok ## serve http://127.0.0.1:8000 from this checkout (PORT=… for another port)
 	@exec $(PYTHON) -m server --dev
+
+# setpriv: also when make is killed, nothing of the cluster stays.
+.PHONY: cluster
+cluster: .venv/.run-ok ## serve from two nodes on a PostgreSQL, a Redis and an nginx of its own (PORT=… NODES=…)
+	@scripts/need.sh $(CLUSTER_PACKAGES)
+	@exec setpriv --pdeathsig=TERM $(PYTHON) -m deploy.cluster $(if $(NODES),--nodes $(NODES))
 
 # --------------------------------------------------------------------------------------------------- to test it
 

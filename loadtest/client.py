@@ -118,9 +118,13 @@ class Client:
         await client.open(url, query=f"ticket={ticket}" if ticket else "", headers=headers)
         return client
 
-    async def open(self, url: str, *, query: str = "", headers: Mapping[str, str] | None = None) -> None:
-        """Connect and upgrade."""
-        self._connection = await open_connection(url, self._receive, query=query, headers=headers)
+    async def open(
+        self, url: str, *, query: str = "", headers: Mapping[str, str] | None = None, local_address: str = ""
+    ) -> None:
+        """Connect and upgrade, from `local_address` when one is given."""
+        self._connection = await open_connection(
+            url, self._receive, query=query, headers=headers, local_address=local_address
+        )
         self._connection.closed.add_done_callback(self._lost)
 
     # ---- requests

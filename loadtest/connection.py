@@ -150,14 +150,22 @@ class Connection(asyncio.Protocol):
 
 
 async def open_connection(
-    url: str, on_text: TextHandler, *, headers: Mapping[str, str] | None = None, query: str = ""
+    url: str,
+    on_text: TextHandler,
+    *,
+    headers: Mapping[str, str] | None = None,
+    query: str = "",
+    local_address: str = "",
 ) -> Connection:
-    """Connect to `url` (ws://host:port/path) and upgrade; raise `HandshakeRefused` or `OSError`."""
+    """Connect to `url` (ws://host:port/path) and upgrade; raise `HandshakeRefused` or `OSError`.
+
+    `local_address` is the address of this machine to connect from; else the system's choice.
+    """
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     request = _upgrade_request(f"{parts.path}?{query}" if query else parts.path, parts.netloc, headers or {})
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: Connection(request, on_text), host, port)
+    loop, local = asyncio.get_running_loop(), (local_address, 0) if local_address else None
+    _, connection = await loop.create_connection(lambda: Connection(request, on_text), host, port, local_addr=local)
     try:
         await connection.opened
     except BaseException:

@@ -16,14 +16,14 @@ done
 
 by_hand="apt-get update && apt-get install -y --no-install-recommends$missing"
 if ! command -v apt-get >/dev/null 2>&1; then
-  echo "The tests need these Debian packages, and this system has no apt-get:$missing" >&2
+  echo "These Debian packages are needed, and this system has no apt-get:$missing" >&2
   exit 1
 elif [ "$(id -u)" = 0 ]; then
   as_root=
 elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
   as_root="sudo -n"
 else
-  echo "The tests need these Debian packages, and this account cannot install them:$missing" >&2
+  echo "These Debian packages are needed, and this account cannot install them:$missing" >&2
   echo "Run once as root:  $by_hand" >&2
   exit 1
 fi

@@ -154,6 +154,7 @@ class Door(asyncio.Protocol):
         protocol = self._http(host.wheel, host.limits)
         host.gauges.http_connections += 1
         protocol.on_lost = partial(_http_lost, host, self._address)
+        protocol.on_upgrade = partial(_begin_anew, host, self._http)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         protocol.data_received(data)
@@ -197,3 +198,12 @@ def _too_many() -> bytes:
 def _http_lost(host: SocketHost, address: str) -> None:
     host.gauges.http_connections -= 1
     host.leave(address)
+
+
+def _begin_anew(host: SocketHost, http: HttpFactory, transport: asyncio.Transport, head: bytes) -> None:
+    """Judge a head on a connection that was handed over before: proxies keep connections and use them for anything."""
+    door = Door(host, http)
+    transport.set_protocol(door)
+    host.gauges.accepted_total -= 1  # it was counted
+    door.connection_made(transport)
+    door.data_received(head)

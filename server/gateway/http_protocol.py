@@ -3,12 +3,14 @@
 Guarantees: a request, head and body, is complete within its deadline or the connection ends (stock uvicorn waits for
 ever); a client that does not read its answer is cut after as long; head and body are bounded on every request of a
 connection, a body already by what it announces; ambiguous requests (no Host or two, both or two lengths) are refused
-before the application sees them.
+before the application sees them. A proxy that keeps connections may ask for a WebSocket on one that has served requests: when it
+is idle, it begins anew with that head.
 
 uvicorn's protocol class is not documented API: its version is pinned, and the conformance cases run against it.
 """
 
 import logging
+from asyncio import Transport
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -45,6 +47,8 @@ class DeadlineHTTP(HttpToolsProtocol):
     """One HTTP connection; a subclass because uvicorn offers no other way in."""
 
     on_lost: Callable[[], None] | None = None
+    # Takes the transport, and the head of an upgrade that came after other requests with what followed it.
+    on_upgrade: Callable[[Transport, bytes], None] | None = None
 
     def bound(self, wheel: TimerWheel, limits: SocketLimits) -> None:
         """Set the deadlines and bounds; call before `connection_made`."""
@@ -55,6 +59,8 @@ class DeadlineHTTP(HttpToolsProtocol):
         self._is_refused = False
         self._refusal = b""
         self._running: RequestResponseCycle | None = None
+        self._has_served = False
+        self._is_upgrading = False
         self.app = _without_disconnects(self.app)
         self._start()
 
@@ -65,6 +71,8 @@ class DeadlineHTTP(HttpToolsProtocol):
         self._fed_bytes = 0
         self._head_bytes = 0
         self._body_bytes = 0
+        # The bytes of a head that may be an upgrade: one that comes alone, after others.
+        self._head = b""
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -72,6 +80,8 @@ class DeadlineHTTP(HttpToolsProtocol):
             return
         self._arm()
         if self._is_in_head:
+            if self._head or (self._has_served and self._is_idle and not self._fed_bytes):
+                self._head += data
             self._fed_bytes += len(data)
         super().data_received(data)
         # A header that has not ended is nowhere but in the parser, so count what goes in too.
@@ -96,6 +106,9 @@ class DeadlineHTTP(HttpToolsProtocol):
         self._is_in_head = False
         if self._is_refused:
             return
+        if self._head and self._get_upgrade() == b"websocket" and self.on_upgrade is not None:
+            self._is_upgrading = True
+            return
         needs_host = self.parser.get_http_version() != "1.0"
         problem = _problem(self.headers, self._limits.body_max_bytes, needs_host=needs_host)
         if problem is not None:
@@ -116,8 +129,9 @@ class DeadlineHTTP(HttpToolsProtocol):
 
     @override
     def on_message_complete(self) -> None:
-        if self._is_refused:
+        if self._is_refused or self._is_upgrading:
             return
+        self._has_served = True
         self._disarm()
         self._start()
         super().on_message_complete()
@@ -162,7 +176,21 @@ class DeadlineHTTP(HttpToolsProtocol):
 
     @override
     def _unsupported_upgrade_warning(self) -> None:
-        """Stay silent: an upgrade after the first request is answered as the plain request that it also is."""
+        """Begin anew with the upgrade; one that came among other requests is answered as the plain one that it also is."""
+        if not self._is_upgrading or self.on_upgrade is None:
+            return
+        self._disarm()
+        self._unread.forget()
+        self._unset_keepalive_if_required()
+        self.connections.discard(self)
+        on_lost, self.on_lost = self.on_lost, None
+        if on_lost is not None:
+            on_lost()
+        self.on_upgrade(self.transport, self._head)
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._running is None and not self.pipeline
 
     def expired(self, now: float) -> None:  # noqa: ARG002  # whenever it is, it is too late
         """End a connection whose request, or reading of its refusal, took too long."""

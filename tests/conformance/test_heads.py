@@ -287,12 +287,35 @@ def test_a23_a_thousand_pipelined_requests_are_answered(target: Target) -> None:
         assert {client.response().status for _ in range(1_000)} == {200}
 
 
-def test_a24_an_upgrade_after_a_request_is_no_upgrade(target: Target) -> None:
-    """24: only proxies do that, and they are told no."""
+@pytest.mark.parametrize("cut", [1, 40, 1000])
+def test_a24_an_upgrade_after_a_request_is_an_upgrade(target: Target, cut: int) -> None:
+    """24: proxies that keep connections do that, nginx with `keepalive` for one. The head may come in pieces."""
     with target.client() as client:
-        client.send(PLAIN + b"\r\n")
+        for _ in range(2):
+            client.send(PLAIN + b"\r\n")
+            assert client.response().status == 200
+        request = head()
+        for start in range(0, len(request), cut):
+            client.send(request[start : start + cut])
+        assert client.response().status == 101
+        assert client.pings()
+
+
+def test_a24_a_bad_upgrade_after_a_request_is_refused(target: Target) -> None:
+    """As it is when it comes first: another page's, another path's."""
+    for request, status in ((head("Origin: http://elsewhere.example"), 403), (head().replace(b"/ws", b"/other"), 404)):
+        with target.client() as client:
+            client.send(PLAIN + b"\r\n")
+            assert client.response().status == 200
+            client.send(request)
+            assert client.response().status == status
+
+
+def test_a24_an_upgrade_among_requests_is_no_upgrade(target: Target) -> None:
+    """24: answers come in order, so that what is behind an unanswered request stays a plain one."""
+    with target.client() as client:
+        client.send(PLAIN + b"\r\n" + head())
         assert client.response().status == 200
-        client.send(head())
         assert 400 <= client.response().status < 500
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.programs import ROOT
 
-PACKAGES = ("protocol", "signaling", "turn", "server", "loadtest")
+PACKAGES = ("protocol", "signaling", "turn", "server", "loadtest", "deploy")
 PURE = ("protocol", "signaling", "turn", "server/core")
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 CONTRACTS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
