@@ -11,6 +11,9 @@
  * Serve this file and the folder `duologue/` beside it from your own origin.
  */
 
+export { Call } from "./duologue/call.js";
+export { LocalMedia } from "./duologue/call_media.js";
+export { Calls } from "./duologue/calls.js";
 export { Duologue } from "./duologue/client.js";
 export { uuid7 } from "./duologue/ids.js";
 export { comesBack, DuologueError } from "./duologue/protocol.js";
@@ -19,6 +22,14 @@ export { IndexedDbStorage, MemoryStorage, openStorage } from "./duologue/storage
 /** @typedef {import("./duologue/client.js").DuologueOptions} DuologueOptions */
 /** @typedef {import("./duologue/client.js").DuologueEvents} DuologueEvents */
 /** @typedef {import("./duologue/client.js").MatchView} MatchView */
+/** @typedef {import("./duologue/call.js").CallState} CallState */
+/** @typedef {import("./duologue/call.js").CallEnd} CallEnd */
+/** @typedef {import("./duologue/call.js").Participant} Participant */
+/** @typedef {import("./duologue/call_test.js").CallTestReport} CallTestReport */
+/** @typedef {import("./duologue/call_test.js").CallTestStep} CallTestStep */
+/** @typedef {import("./duologue/calls.js").Incoming} Incoming */
+/** @typedef {import("./duologue/calls.js").OngoingCall} OngoingCall */
+/** @typedef {import("./duologue/protocol.js").CallEntry} CallEntry */
 /** @typedef {import("./duologue/connection.js").Status} Status */
 /** @typedef {import("./duologue/outbox.js").OutboxChange} OutboxChange */
 /** @typedef {import("./duologue/protocol.js").Body} Body */

@@ -5,12 +5,14 @@
  */
 
 /** @import { Body, Entry, Limits, MatchSummary, Member, MessageEntry, Presence, Push, Timers, Welcome } from "./protocol.js" */
+/** @import { CallPush } from "./call_types.js" */
 /** @import { Status } from "./connection.js" */
 /** @import { MatchChange } from "./matches.js" */
 /** @import { MatchLog } from "./match_log.js" */
 /** @import { OutboxChange } from "./outbox.js" */
 /** @import { OutboxItem, Storage } from "./storage.js" */
 
+import { Calls } from "./calls.js";
 import { Connection } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { Matches } from "./matches.js";
@@ -34,6 +36,7 @@ import { listenToThePage } from "./wake.js";
  * @property {string} [device] A name for this machine, 1 to 64 characters.
  * @property {Storage} [storage] Where to keep cursors and unsent messages; IndexedDB by default.
  * @property {number} [maxEntries] Entries held in memory per match (default 1000); older ones are read when asked for.
+ * @property {(config: RTCConfiguration) => RTCPeerConnection} [connect] Makes peer connections; for tests.
  * @property {(url: string) => WebSocket} [open] Makes the socket; for tests and odd platforms.
  */
 /**
@@ -104,6 +107,15 @@ export class Duologue extends Emitter {
     (message) => this.#connection.request(message),
     (presence) => this.emit("presence", presence),
   );
+  /** Everything about calls; see `Calls`. */
+  calls = new Calls({
+    request: (message) => this.#connection.request(message),
+    online: () => this.#connection.online,
+    user: () => this.user,
+    timers: () => this.timers,
+    limits: () => this.limits,
+    connect: (config) => this.options.connect?.(config) ?? new RTCPeerConnection(config),
+  });
   #epoch = "";
   /** @type {Record<string, unknown>} */
   #resumed = {};
@@ -156,6 +168,7 @@ export class Duologue extends Emitter {
   /** End the connection. What is unsent stays stored. `forget`: erase what this browser holds of the user, too. */
   async close({ forget = false } = {}) {
     this.#deaf();
+    this.calls.close();
     this.#receipts.flush();
     await this.#save();
     this.#connection.close();
@@ -365,6 +378,7 @@ export class Duologue extends Emitter {
     this.#outbox?.run();
     this.#countUnread();
     this.#saveSoon();
+    this.calls.connected();
     this.emit("ready", { user: welcome.user });
   }
 
@@ -383,6 +397,7 @@ export class Duologue extends Emitter {
 
   /** @param {Push} push */
   #pushed(push) {
+    if (isCallPush(push)) return this.calls.heard(push);
     switch (push.type) {
       case "match":
         this.#matches.made(push);
@@ -435,6 +450,7 @@ export class Duologue extends Emitter {
     }
     const delivered = this.#matches.logs.get(entry.match)?.markDelivered() ?? 0;
     if (delivered) this.#receipts.add(entry.match, "delivered", delivered);
+    if (entry.type === "call") this.calls.logged(entry);
     this.emit("entry", entry);
     if (entry.type === "message") this.emit("message", entry);
   }
@@ -460,6 +476,7 @@ export class Duologue extends Emitter {
       this.#matches.lost();
       this.#receipts.clear();
     }
+    this.calls.statusChanged();
     this.emit("status", status);
   }
 
@@ -542,4 +559,9 @@ function subjectOf(token) {
   } catch {
     return undefined;
   }
+}
+
+/** @param {Push} push @returns {push is CallPush} */
+function isCallPush(push) {
+  return push.type.startsWith("call.");
 }

@@ -222,7 +222,7 @@ export class Connection {
   /** @param {string} text */
   #received(text) {
     this.liveness.heard();
-    /** @type {Push & {id?: number, code?: string, message?: string, retry_after_ms?: number, stored?: "no" | "unknown"}} */
+    /** @type {Push & {id?: number, code?: string, message?: string, retry_after_ms?: number, stored?: "no" | "unknown", call?: string}} */
     const message = JSON.parse(text);
     if (message.id === undefined || message.id === null) {
       if (this.#held) this.#held.push(message);
@@ -232,8 +232,8 @@ export class Connection {
     const type = /** @type {string} */ (message.type);
     if (type === "welcome") this.#held = []; // at once: what follows in the same read must wait for `welcomed`
     if (type === "error") {
-      const { code = "internal", message: said = "", retry_after_ms, stored } = message;
-      this.#settle(message.id, new DuologueError(code, said, { retry_after_ms, stored }));
+      const { code = "internal", message: said = "", retry_after_ms, stored, call } = message;
+      this.#settle(message.id, new DuologueError(code, said, { retry_after_ms, stored, call }));
     } else this.#settle(message.id, undefined, message);
   }
 

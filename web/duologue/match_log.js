@@ -250,6 +250,10 @@ export class MatchLog {
       this.#advance(entry.sender, entry.seq, entry.seq);
       if (isNew && entry.sender === this.me) this.unread = 0;
       else if (isNew && entry.seq > this.mine.read) this.unread += 1;
+    } else if (entry.type === "call" && isNew && countsAsUnread(entry)) {
+      // The server moves the caller past it, unless they had not read what came before.
+      if (entry.caller === this.me && this.unread === 0) this.#advance(this.me, entry.seq, entry.seq);
+      else if (entry.seq > this.mine.read) this.unread += 1;
     } else if (entry.type === "members" && isNew) {
       this.members = new Map(
         entry.members.map((user) => [user, this.members.get(user) ?? { delivered: entry.seq, read: entry.seq }]),
@@ -294,9 +298,14 @@ export class MatchLog {
       return;
     }
     const first = this.entries[0]?.seq ?? Number.POSITIVE_INFINITY;
-    const held = this.entries.filter((entry) => entry.type === "message" && entry.seq > read).length;
+    const held = this.entries.filter((entry) => countsAsUnread(entry) && entry.seq > read).length;
     const covers = first <= read + 1 && (this.cursor?.[0] ?? 0) >= this.#counted;
     this.unread = covers ? held : Math.min(this.unread, Math.max(held, 1));
     this.unreadIsGuess = !covers;
   }
+}
+
+/** Messages count, and calls that were missed. @param {Entry} entry */
+function countsAsUnread(entry) {
+  return entry.type === "message" || (entry.type === "call" && entry.n !== undefined);
 }

@@ -30,8 +30,25 @@
  * @property {string[]} joined
  * @property {string[]} left
  */
+/**
+ * @typedef {object} CallEntry What became of a call. The newest entry of a call says how it stands.
+ * @property {"call"} type
+ * @property {string} match
+ * @property {number} seq
+ * @property {number} created_at
+ * @property {string} call
+ * @property {"ringing" | "ongoing" | "completed" | "missed" | "declined" | "busy" | "cancelled" | "failed"} state
+ * @property {string} caller
+ * @property {"audio" | "video"} media
+ * @property {number} started_at
+ * @property {string} [reason]
+ * @property {string} [by]
+ * @property {number} [duration_ms] Of a completed call.
+ * @property {string[]} [participants]
+ * @property {number} [n] Of a missed call: it counts as unread.
+ */
 /** @typedef {{type: "skip", match: string, seq: number, created_at: number}} SkipEntry An entry not shown to this user. */
-/** @typedef {MessageEntry | MembersEntry | SkipEntry} Entry Newer servers may send further types: ignore those. */
+/** @typedef {MessageEntry | MembersEntry | CallEntry | SkipEntry} Entry Newer servers may send further types: ignore those. */
 
 /** @typedef {{user: string, delivered: number, read: number}} Member */
 /**
@@ -50,6 +67,15 @@
  * @property {number} typing_interval_ms
  * @property {number} typing_expires_ms
  * @property {number} sync_delay_ms
+ * @property {number} call_ring_ms
+ * @property {number} call_connect_ms
+ * @property {number} call_grace_ms
+ * @property {number} call_reconnect_ms
+ * @property {number} call_max_ms
+ * @property {number} call_negotiation_ms
+ * @property {number} call_ice_restart_ms
+ * @property {number} call_candidates_ms
+ * @property {number} call_stats_ms
  */
 /**
  * @typedef {object} Limits
@@ -60,6 +86,7 @@
  * @property {number} sync_cursors
  * @property {number} watched
  * @property {number} members
+ * @property {number} call_participants
  */
 /**
  * @typedef {object} Welcome
@@ -77,8 +104,10 @@
 /** @typedef {{type: "receipt", match: string, user: string, delivered: number, read: number}} ReceiptPush */
 /** @typedef {{entries: Entry[], complete: boolean, reset?: boolean, left?: boolean}} SyncedMatch */
 
+/** @import { CallPush } from "./call_types.js" */
 /**
  * @typedef {Entry
+ *   | CallPush
  *   | ({type: "match"} & MatchSummary)
  *   | {type: "match.left", match: string}
  *   | ReceiptPush
@@ -99,6 +128,15 @@ export const DEFAULT_TIMERS = Object.freeze({
   typing_interval_ms: 3_000,
   typing_expires_ms: 8_000,
   sync_delay_ms: 500,
+  call_ring_ms: 45_000,
+  call_connect_ms: 30_000,
+  call_grace_ms: 30_000,
+  call_reconnect_ms: 30_000,
+  call_max_ms: 14_400_000,
+  call_negotiation_ms: 15_000,
+  call_ice_restart_ms: 2_000,
+  call_candidates_ms: 100,
+  call_stats_ms: 10_000,
 });
 
 /** As above, for sizes. */
@@ -110,6 +148,7 @@ export const DEFAULT_LIMITS = Object.freeze({
   sync_cursors: 100,
   watched: 200,
   members: 50,
+  call_participants: 6,
 });
 
 /** Errors after which the same request may succeed later. Every other code is final for that request. */
@@ -132,7 +171,7 @@ export class DuologueError extends Error {
   /**
    * @param {string} code One of the catalogue in docs/protocol.md, or `offline`, `timeout`, `expired`, `outbox_full`.
    * @param {string} message For people.
-   * @param {{retry_after_ms?: number | undefined, stored?: "no" | "unknown" | undefined}} [more]
+   * @param {{retry_after_ms?: number | undefined, stored?: "no" | "unknown" | undefined, call?: string | undefined}} [more]
    */
   constructor(code, message, more = {}) {
     super(message);
@@ -142,6 +181,8 @@ export class DuologueError extends Error {
     this.retry_after_ms = more.retry_after_ms;
     /** Of a message: whether it may be in the log all the same. */
     this.stored = more.stored;
+    /** The call that stands in the way, where there is one. */
+    this.call = more.call;
   }
 
   /** May the same request succeed later? */
