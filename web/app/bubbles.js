@@ -1,8 +1,9 @@
 /** One line of a conversation: a message with its state, or a sentence about who came and went. */
 
-/** @import { Body, Entry, MatchView, MessageEntry, OutboxItem } from "../duologue.js" */
+/** @import { Body, CallEntry, Entry, MatchView, MessageEntry, OutboxItem } from "../duologue.js" */
 /** @import { IconName } from "./dom.js" */
 
+import { callTitle } from "./call_words.js";
 import { el, fill, icon, linked } from "./dom.js";
 import { avatar } from "./people.js";
 import { dayOf, fullTimeOf, sameDay, timeOf } from "./times.js";
@@ -11,7 +12,8 @@ import { dayOf, fullTimeOf, sameDay, timeOf } from "./times.js";
 /**
  * @typedef {object} Row
  * @property {HTMLLIElement} element
- * @property {"message" | "notice"} kind
+ * @property {"message" | "notice" | "call"} kind
+ * @property {string} call The call that it is about.
  * @property {string} sender
  * @property {number} at Microseconds.
  * @property {number} seq 0 while unsent.
@@ -114,6 +116,39 @@ export function noticeRow(entry, me) {
   return row;
 }
 
+/**
+ * A call as it stands, with a way to call again.
+ * @param {CallEntry} entry
+ * @param {{me: string, group: boolean, call: () => void}} how
+ */
+export function callRow(entry, { me, group, call }) {
+  const { state, caller, media } = entry;
+  const mine = caller === me;
+  const lost = !["completed", "ongoing", "ringing"].includes(state);
+  const live = state === "ongoing" || state === "ringing";
+  const row = makeRow("call", caller);
+  row.call = entry.call;
+  row.seq = entry.seq;
+  row.at = entry.created_at;
+  row.element.dataset.seq = String(entry.seq);
+  row.element.classList.add(mine ? "mine" : "theirs");
+  const button = el("button", { type: "button" }, live ? "Open call" : mine ? "Call again" : "Call back");
+  button.addEventListener("click", call);
+  const title = callTitle(entry, me);
+  row.element.append(
+    el(
+      "div",
+      { class: "bubble call-entry", "data-lost": lost && !mine },
+      el("span", { class: "sign" }, icon(media === "video" ? "camera" : "phone")),
+      el("p", { class: "text" }, group && !mine ? `${caller}: ${title}` : title),
+      row.state,
+      button,
+    ),
+  );
+  showState(row, undefined);
+  return row;
+}
+
 /** How far a message of mine has come. @param {number} seq @param {MatchView} match @returns {Ticks} */
 export function ticksOf(seq, match) {
   if (match.read_by_all >= seq) return "read";
@@ -163,7 +198,7 @@ function bubble(body, { sender, mine, group }) {
 }
 
 /**
- * @param {"message" | "notice"} kind
+ * @param {Row["kind"]} kind
  * @param {string} sender
  * @returns {Row}
  */
@@ -171,5 +206,5 @@ function makeRow(kind, sender) {
   const day = el("p", { class: "day", hidden: true });
   const element = el("li", { class: `row ${kind}` }, day);
   const state = el("span", { class: "state" });
-  return { element, kind, sender, at: 0, seq: 0, clientId: "", ticks: undefined, day, state };
+  return { element, kind, call: "", sender, at: 0, seq: 0, clientId: "", ticks: undefined, day, state };
 }

@@ -24,7 +24,7 @@ export class Tile {
     this.muted = el("span", { class: "muted" }, icon("mic-off", "Microphone off"));
     this.bars = el("span", { class: "bars", role: "img", hidden: true }, el("i"), el("i"), el("i"));
     this.note = el("span", { class: "note", hidden: true });
-    const label = mine ? "You" : screen ? `${name}'s screen` : name;
+    const label = screen ? (mine ? "Your screen" : `${name}'s screen`) : mine ? "You" : name;
     this.element = el(
       "figure",
       { class: "tile", "aria-label": label, "data-mine": mine, "data-screen": screen },

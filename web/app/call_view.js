@@ -15,6 +15,7 @@ import { ring } from "./ring.js";
 
 /**
  * @typedef {object} CallViewOptions
+ * @property {string} me
  * @property {MatchView | undefined} match
  * @property {() => void} again Call again.
  * @property {() => void} closed The view is not needed any more.
@@ -46,8 +47,8 @@ export class CallView {
     this.problem = el("div", { class: "call-problem", role: "alert", hidden: true });
     this.stage = el("div", { class: "stage" });
     this.words = el("div", { class: "call-words", hidden: true });
-    this.mic = control("mic", "Mute microphone", () => void this.#toggle("audio"));
-    this.camera = control("camera", "Turn camera off", () => void this.#toggle("video"));
+    this.mic = control("mic", "Mute", () => void this.#toggle("audio"));
+    this.camera = control("camera", "Camera off", () => void this.#toggle("video"));
     this.screen = control("screen", "Share screen", () => void this.#toggle("screen"));
     this.screen.hidden = !("getDisplayMedia" in (navigator.mediaDevices ?? {}));
     const devices = control("settings", "Devices", () => void openDevices(call.local, (id) => this.#listenWith(id)));
@@ -144,10 +145,10 @@ export class CallView {
     if (local.state.screen)
       wanted.push([
         "my screen",
-        () => new Tile("Your", { mine: true, screen: true }),
+        () => new Tile(this.options.me, { mine: true, screen: true }),
         (tile) => tile.showOwnScreen(local),
       ]);
-    wanted.push(["me", () => new Tile(this.#me, { mine: true }), (tile) => tile.showSelf(local)]);
+    wanted.push(["me", () => new Tile(this.options.me, { mine: true }), (tile) => tile.showSelf(local)]);
     const keys = new Set(wanted.map(([key]) => key));
     for (const [key, tile] of this.#tiles) {
       if (keys.has(key)) continue;
@@ -186,13 +187,6 @@ export class CallView {
       );
   }
 
-  get #me() {
-    return (
-      this.options.match?.members.map(({ user }) => user).find((user) => !this.options.match?.others.includes(user)) ??
-      "You"
-    );
-  }
-
   /** @param {string} id */
   #listenWith(id) {
     for (const tile of this.#tiles.values()) void tile.listenWith(id);
@@ -202,8 +196,8 @@ export class CallView {
 
   #showControls() {
     const { audio, video, screen } = this.call.local.state;
-    show(this.mic, audio ? "mic" : "mic-off", audio ? "Mute microphone" : "Unmute microphone", !audio);
-    show(this.camera, video ? "camera" : "camera-off", video ? "Turn camera off" : "Turn camera on", !video);
+    show(this.mic, audio ? "mic" : "mic-off", audio ? "Mute" : "Unmute", !audio);
+    show(this.camera, video ? "camera" : "camera-off", video ? "Camera off" : "Camera on", !video);
     show(this.screen, "screen", screen ? "Stop sharing" : "Share screen", screen);
     const others = this.options.match?.others ?? [];
     const here = new Set([

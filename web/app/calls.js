@@ -108,6 +108,7 @@ export class CallDesk {
   #show(call) {
     this.#view?.close();
     const view = new CallView(call, {
+      me: this.chat.user,
       match: this.chat.match(call.match),
       again: () => this.call(call.match, call.media),
       closed: () => {

@@ -1,6 +1,7 @@
 /** One conversation: its head, timeline and composer. */
 
 /** @import { Duologue, MatchView } from "../duologue.js" */
+/** @import { CallDesk } from "./calls.js" */
 
 import { composer } from "./composer.js";
 import { el, fill, iconButton } from "./dom.js";
@@ -21,16 +22,22 @@ export class Conversation {
   /** The reader sees what they came for: nothing counts as read before. */
   #placed = false;
   #complete = false;
+  /** @type {HTMLElement | undefined} */
+  ways;
+  /** @type {HTMLElement | undefined} */
+  join;
   /** @type {MatchView} */
   #match;
 
   /**
    * @param {Duologue} chat
    * @param {MatchView} match
+   * @param {CallDesk} desk
    * @param {() => void} goBack
    */
-  constructor(chat, match, goBack) {
+  constructor(chat, match, desk, goBack) {
     this.chat = chat;
+    this.desk = desk;
     this.id = match.match;
     this.#match = match;
     const title = titleOf(match);
@@ -51,6 +58,7 @@ export class Conversation {
       atEnd: () => this.#markRead(),
       retry: (clientId) => void chat.retry(clientId),
       discard: (clientId) => void chat.discard(clientId),
+      call: (media) => desk.call(this.id, media),
     });
     const { form, field } = composer({
       match: this.id,
@@ -66,7 +74,7 @@ export class Conversation {
     this.element = el(
       "main",
       { class: "conversation", "aria-label": `Conversation with ${title}` },
-      el("header", {}, back, this.picture, el("div", { class: "who" }, this.heading, this.line)),
+      el("header", {}, back, this.picture, el("div", { class: "who" }, this.heading, this.line), this.#callButtons()),
       this.timeline.element,
       el("div", { class: "typing-slot" }, this.typing),
       form,
@@ -103,6 +111,9 @@ export class Conversation {
       chat.on("typing", (event) => ours(event) && this.#showTyping(event.users)),
       chat.on("presence", () => this.#showHead()),
       chat.on("match", (event) => ours(event) && this.#changed(event.change)),
+      chat.calls.on("ongoing", () => this.#showOngoing()),
+      chat.calls.on("joined", () => this.#showOngoing()),
+      chat.calls.on("ended", () => this.#showOngoing()),
       chat.on("ready", () => this.timeline.hasRoom && void this.#older()),
       chat.on("outbox", ({ item, state }) => {
         if (!ours(item)) return;
@@ -178,6 +189,28 @@ export class Conversation {
     fill(this.picture, avatar(this.#match.others, statusOf(this.chat, this.#match)));
     this.heading.textContent = titleOf(this.#match);
     this.line.textContent = presenceLine(this.chat, this.#match, ago);
+  }
+
+  #callButtons() {
+    const call = (/** @type {"audio" | "video"} */ media) => this.desk.call(this.id, media);
+    const voice = iconButton("phone", "Voice call", () => call("audio"));
+    const video = iconButton("camera", "Video call", () => call("video"));
+    this.join = el("button", { class: "join", type: "button", hidden: true });
+    this.join.addEventListener("click", () => call(this.chat.calls.ongoing(this.id)?.media ?? "audio"));
+    this.ways = el("div", { class: "ways" }, this.join, voice, video);
+    queueMicrotask(() => this.#showOngoing());
+    return this.ways;
+  }
+
+  /** A call goes on here without this client: it can be joined. */
+  #showOngoing() {
+    const { calls } = this.chat;
+    const known = calls.ongoing(this.id);
+    const mine = calls.current?.match === this.id;
+    for (const button of this.ways?.children ?? []) button.toggleAttribute("hidden", known !== undefined || mine);
+    if (!this.join) return;
+    this.join.hidden = known === undefined && !mine;
+    this.join.textContent = mine ? "Show call" : known?.mine ? "Continue here" : "Join call";
   }
 
   /** @param {string[]} users */

@@ -31,9 +31,8 @@ export function ring(tune) {
   const stopping = new AbortController();
   const { signal } = stopping;
   const play = () => {
-    const context = mayCount() ? (audio ??= new AudioContext()) : undefined;
+    const context = sounding();
     if (!context) return;
-    void context.resume();
     const out = context.createGain();
     out.connect(context.destination);
     for (const note of notes) sound(context, out, note);
@@ -63,9 +62,12 @@ export function ringAlone(tune) {
   };
 }
 
-/** The page was touched: asking earlier would only bring a warning to the console. */
-function mayCount() {
-  return navigator.userActivation?.hasBeenActive ?? true;
+/** None before the page was touched: asking earlier would only bring a warning to the console. */
+function sounding() {
+  if (navigator.userActivation?.hasBeenActive === false) return undefined;
+  audio ??= new AudioContext();
+  void audio.resume();
+  return audio;
 }
 
 /** @param {AudioContext} context @param {AudioNode} out @param {Note} note */

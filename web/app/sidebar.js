@@ -2,6 +2,7 @@
 
 /** @import { Duologue, Entry, MatchView } from "../duologue.js" */
 
+import { callTitle } from "./call_words.js";
 import { el, fill, icon, iconButton, set } from "./dom.js";
 import { avatar, statusOf, titleOf, typingLine } from "./people.js";
 import { themeButton } from "./theme.js";
@@ -18,9 +19,10 @@ export class Sidebar {
    * @param {object} options
    * @param {(match: string) => void} options.open
    * @param {(() => void) | undefined} options.newMatch Undefined where the page cannot make matches.
+   * @param {() => void} options.check Try out calls.
    * @param {() => void} options.signOut
    */
-  constructor(chat, { open, newMatch, signOut }) {
+  constructor(chat, { open, newMatch, check, signOut }) {
     this.chat = chat;
     this.openMatch = open;
     this.newMatch = newMatch;
@@ -35,6 +37,7 @@ export class Sidebar {
         "header",
         {},
         el("span", { class: "me" }, avatar([chat.user]), el("span", { class: "name" }, chat.user)),
+        iconButton("headset", "Test camera, sound and connection", check),
         themeButton(),
         iconButton("leave", "Sign out", signOut),
       ),
@@ -143,6 +146,7 @@ export class Sidebar {
   /** @param {Entry | null} last @param {boolean} group */
   #words(last, group) {
     if (last?.type === "members") return last.seq === 1 ? "New match: say hello" : "Members changed";
+    if (last?.type === "call") return callTitle(last, this.chat.user);
     if (last?.type !== "message") return "";
     const text = last.body.text ?? "Sent by an app";
     if (last.sender === this.chat.user) return `You: ${text}`;

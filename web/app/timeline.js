@@ -6,7 +6,7 @@
 /** @import { Entry, MatchView, MessageEntry, OutboxItem } from "../duologue.js" */
 /** @import { Row } from "./bubbles.js" */
 
-import { messageRow, noticeRow, place, settle, showState, ticksOf, unsentRow } from "./bubbles.js";
+import { callRow, messageRow, noticeRow, place, settle, showState, ticksOf, unsentRow } from "./bubbles.js";
 import { el, fill, icon } from "./dom.js";
 
 /** Closer to the end than this counts as being there. */
@@ -30,6 +30,7 @@ export class Timeline {
    * @param {() => void} options.atEnd The reader sees the last row.
    * @param {(clientId: string) => void} options.retry
    * @param {(clientId: string) => void} options.discard
+   * @param {(media: "audio" | "video") => void} options.call
    */
   constructor(options) {
     this.options = options;
@@ -91,7 +92,8 @@ export class Timeline {
   /** Older entries, oldest first, above the others. @param {readonly Entry[]} entries */
   prepend(entries) {
     const limit = this.firstSeq;
-    const rows = entries.filter(({ seq }) => seq < limit).flatMap((entry) => this.#rowOf(entry) ?? []);
+    const older = entries.filter(({ seq }) => seq < limit);
+    const rows = older.filter((entry) => this.#isNewest(entry, older)).flatMap((entry) => this.#rowOf(entry) ?? []);
     const { scrollHeight, scrollTop } = this.scroller;
     this.list.prepend(...rows.map((row) => row.element));
     this.#rows = [...rows, ...this.#rows];
@@ -105,6 +107,7 @@ export class Timeline {
   append(entry) {
     const mine = entry.type === "message" && entry.sender === this.options.me;
     const waiting = mine ? this.#rows.findIndex((row) => row.seq === 0 && row.clientId === entry.client_id) : -1;
+    if (entry.type === "call") this.#dropCall(entry.call);
     const row = waiting < 0 ? this.#rowOf(entry) : this.#take(waiting, /** @type {MessageEntry} */ (entry));
     if (!row) return;
     const firstUnsent = this.#rows.findIndex((each) => each.seq === 0);
@@ -185,7 +188,26 @@ export class Timeline {
   /** @param {Entry} entry */
   #rowOf(entry) {
     const { me } = this.options;
-    return entry.type === "message" ? messageRow(entry, { me, match: this.options.match() }) : noticeRow(entry, me);
+    const match = this.options.match();
+    if (entry.type === "call") {
+      return callRow(entry, { me, group: match.others.length > 1, call: () => this.options.call(entry.media) });
+    }
+    return entry.type === "message" ? messageRow(entry, { me, match }) : noticeRow(entry, me);
+  }
+
+  /** A call has one line, the newest. @param {Entry} entry @param {readonly Entry[]} page */
+  #isNewest(entry, page) {
+    if (entry.type !== "call") return true;
+    const later = page.some((each) => each.type === "call" && each.call === entry.call && each.seq > entry.seq);
+    return !later && !this.#rows.some(({ call }) => call === entry.call);
+  }
+
+  /** @param {string} call */
+  #dropCall(call) {
+    const index = this.#rows.findIndex((row) => row.call === call);
+    if (index < 0) return;
+    this.#remove(index);
+    this.#place(index);
   }
 
   /** @param {number} index @param {MessageEntry} entry */

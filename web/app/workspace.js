@@ -6,6 +6,7 @@
 
 import { Duologue, DuologueError } from "../duologue.js";
 import { connectionBanner } from "./banner.js";
+import { CallDesk } from "./calls.js";
 import { Conversation } from "./conversation.js";
 import { el, fill } from "./dom.js";
 import { openNewMatch } from "./new_match.js";
@@ -31,6 +32,10 @@ export class Workspace {
     this.chat = new Duologue({ url: socketUrl(), user: account.user, token: account.token, device: "web" });
     this.element = el("div", { class: "app", "data-shown": "list" });
     this.spoken = el("p", { class: "sr-only", "aria-live": "polite" });
+    this.desk = new CallDesk(this.chat, {
+      behind: () => [...this.element.children].filter((child) => child !== this.desk.element),
+      titled: () => this.#showTitle(),
+    });
   }
 
   /** Show what is kept from last time, then connect. */
@@ -41,11 +46,12 @@ export class Workspace {
     this.sidebar = new Sidebar(chat, {
       open: (match) => go(match),
       newMatch: this.backend.isDevelopment ? newMatch : undefined,
+      check: () => this.desk.check(),
       signOut: () => void this.#signOut(),
     });
     this.nothing = el("main", { class: "nothing" }, el("p", {}, "Choose a conversation, or start a new one."));
     const banner = connectionBanner(chat, (why) => void this.#signOut(why));
-    fill(this.element, banner, this.sidebar.element, this.nothing, this.spoken);
+    fill(this.element, banner, this.sidebar.element, this.nothing, this.spoken, this.desk.element);
     chat.on("message", (message) => this.#speak(message));
     chat.on("unread", () => this.#showTitle());
     chat.on("match", ({ match, change }) => this.#matchChanged(match, change));
@@ -64,7 +70,7 @@ export class Workspace {
     const match = wanted ? this.chat.match(wanted) : undefined;
     if (match && this.#conversation?.id === match.match) return;
     this.#conversation?.end();
-    this.#conversation = match && new Conversation(this.chat, match, () => go(""));
+    this.#conversation = match && new Conversation(this.chat, match, this.desk, () => go(""));
     const shown = this.#conversation?.element ?? this.nothing;
     const place = this.element.querySelector(":scope > main");
     if (shown && place !== shown) place?.replaceWith(shown);
@@ -126,12 +132,14 @@ export class Workspace {
   }
 
   #showTitle() {
-    document.title = this.chat.unread ? `(${this.chat.unread}) Duologue` : "Duologue";
+    const plain = this.chat.unread ? `(${this.chat.unread}) Duologue` : "Duologue";
+    document.title = this.desk.ringing || plain;
   }
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    if (event.key !== "Escape" || !this.#conversation || document.querySelector("dialog[open]")) return;
+    if (event.key !== "Escape" || !this.#conversation || document.querySelector("dialog[open]") || this.desk.coversAll)
+      return;
     event.preventDefault();
     go("");
     this.sidebar?.focus();
@@ -141,6 +149,7 @@ export class Workspace {
   async #signOut(why) {
     this.#listening.abort();
     this.#conversation?.end();
+    this.desk.end();
     await this.chat.close();
     history.replaceState(null, "", location.pathname);
     document.title = "Duologue";

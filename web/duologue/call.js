@@ -52,6 +52,8 @@ import { DuologueError } from "./protocol.js";
 /** Credentials younger than this are not asked for again: two who restart at once need one answer. */
 const FRESH_MS = 3_000;
 const MEASURE_MS = 2_000;
+const ROUTES = new Set(["host", "srflx", "prflx", "relay"]);
+const TRANSPORTS = new Set(["udp", "tcp", "tls"]);
 /** Codes of errors that say that the seat is gone. */
 const GONE = new Set(["call_over", "not_in_call", "not_found", "not_member", "call_refused"]);
 
@@ -385,7 +387,7 @@ export class Call extends Emitter {
   async #report(peer, link, ice) {
     if (ice === "connected") await link.measure().catch(() => {});
     const { route } = link.meter;
-    const known = ice === "connected" && route ? { route } : {};
+    const known = ice === "connected" && route && isKnown(route) ? { route } : {};
     this.#quietly({ type: "call.state", call: this.id, peer, ice, ...known });
   }
 
@@ -478,4 +480,9 @@ export class Call extends Emitter {
       if (!this.end) this.emit("change", this);
     });
   }
+}
+
+/** Whether it is said in words that the server knows. @param {Route} route */
+function isKnown({ local, remote, protocol }) {
+  return ROUTES.has(local) && ROUTES.has(remote) && TRANSPORTS.has(protocol);
 }

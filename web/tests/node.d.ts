@@ -5,6 +5,9 @@ declare module "node:test" {
 declare module "node:assert/strict" {
   interface Assert {
     (value: unknown, message?: string): asserts value;
+    ok(value: unknown, message?: string): asserts value;
+    match(actual: string, expected: RegExp): void;
+    notDeepEqual(actual: unknown, expected: unknown, message?: string): void;
     equal(actual: unknown, expected: unknown, message?: string): void;
     deepEqual(actual: unknown, expected: unknown, message?: string): void;
     rejects(promise: Promise<unknown>, expected?: object | ((error: Error & { code?: string }) => boolean)): Promise<void>;
