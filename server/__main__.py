@@ -10,7 +10,6 @@ import uvloop
 
 from server.adapters.clock import SystemClock
 from server.adapters.jwks import JwksUnusable
-from server.adapters.store_postgres import migrate
 from server.app import AddressUnusable, serve
 from server.ports import BusUnusable, StoreUnusable
 from server.settings import Settings, SettingsError, for_development, from_environment, misspelt
@@ -73,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
 def _migrate(settings: Settings, clock: SystemClock) -> int:
     if not settings.is_postgresql:
         raise SettingsError(["DATABASE_URL: `migrate` is for postgresql://…; SQLite renews its tables at each start"])
+    from server.adapters.store_postgres import migrate  # noqa: PLC0415 - its driver is for those who use it
+
     allow_unsafe = settings.database_durability == "waived"
     uvloop.run(migrate(settings.database_url, clock, allow_unsafe=allow_unsafe))
     sys.stderr.write("duologue: the tables are up to date\n")

@@ -1,55 +1,28 @@
 """What a node stands on, by its settings: embedded (SQLite or memory, and nobody else), or shared (PostgreSQL, Redis)."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Protocol
 
 from msgspec import Struct
 
+from protocol.ids import Micros
 from server.adapters.bus_memory import MemoryHubOfNodes
 from server.adapters.limiter_memory import MemoryLimiter
-from server.adapters.limiter_redis import RedisLimiter
-from server.adapters.redis_bus import RedisBus, RedisBusSettings
-from server.adapters.redis_client import close_client, make_client
 from server.adapters.sessions_memory import MemorySessions
-from server.adapters.sessions_redis import RedisSessions
 from server.adapters.store_memory import MemoryStore
-from server.adapters.store_postgres import LANES, PostgresStore
 from server.adapters.store_sqlite import SqliteStore
 from server.adapters.tickets_memory import MemoryTickets
-from server.adapters.tickets_redis import RedisTickets
-from server.ports import (
-    Bus,
-    Calls,
-    Clock,
-    Limiter,
-    Revocations,
-    RouteLog,
-    Sessions,
-    Store,
-    StoreUnusable,
-    Tickets,
-)
+from server.ports import Calls, Clock, Revocations, RouteLog, Store, StoreUnusable
 from server.settings import Settings
+from server.shared import Shared, Tell
+from server.telemetry import Telemetry
 
 RANDOM_CHARS: Final = 8
-
-Work = Callable[[], Coroutine[None, None, None]]
 
 
 class Record(Store, Calls, Revocations, Protocol):
     """A store as a node needs it."""
-
-
-class Shared(Struct, frozen=True):
-    """What nodes share besides the store."""
-
-    bus: Bus
-    tickets: Tickets
-    limiter: Limiter
-    sessions: Sessions
-    work: tuple[Work, ...]
-    close: Callable[[], Awaitable[None]]
 
 
 class Backends(Struct, frozen=True):
@@ -60,6 +33,10 @@ class Backends(Struct, frozen=True):
     routes: RouteLog | None
     lanes: int
     shared: Shared
+    # Writes what the store counts into a node's numbers.
+    tell: Tell
+    # Makes the coming months where the store has such.
+    make_partitions: Callable[[], Awaitable[Micros]] | None = None
 
     async def close(self) -> None:
         """Leave the other nodes, then the store."""
@@ -75,20 +52,26 @@ async def open_backends(settings: Settings, clock: Clock) -> Backends:
     node = f"{settings.node_name}-{clock.random_id()[:RANDOM_CHARS]}"
     shared = await _on_redis(settings, clock, node) if settings.redis_url else _alone(settings, clock, node)
     if settings.is_postgresql:
-        store = await _open_postgres(settings, clock)
-        # Also alone: what was stored by a call whose answer was lost is told by its route.
-        return Backends(node, store, store, LANES, shared)
-    return Backends(node, await _open_embedded(settings.sqlite_path, clock), None, 1, shared)
+        return await _on_postgres(settings, clock, node, shared)
+    return Backends(node, await _open_embedded(settings.sqlite_path, clock), None, 1, shared, _tell_nothing)
 
 
-async def _open_postgres(settings: Settings, clock: Clock) -> PostgresStore:
-    return await PostgresStore.open(
-        settings.database_url,
-        clock,
-        replica_url=settings.database_read_replica_url or None,
-        lanes=LANES + 1,  # one for the route log
-        allow_unsafe=settings.database_durability == "waived",
-    )
+async def _on_redis(settings: Settings, clock: Clock, node: str) -> Shared:
+    from server.on_redis import join_redis  # noqa: PLC0415 - a quarter of a second that an embedded server need not wait
+
+    return await join_redis(settings, clock, node)
+
+
+async def _on_postgres(settings: Settings, clock: Clock, node: str, shared: Shared) -> Backends:
+    from server.on_postgres import LANES, open_postgres, tell_postgres  # noqa: PLC0415 - likewise
+
+    store = await open_postgres(settings, clock)
+
+    def tell(numbers: Telemetry) -> None:
+        tell_postgres(store, numbers)
+
+    # Routes also alone: what was stored by a call whose answer was lost is told by its route.
+    return Backends(node, store, store, LANES, shared, tell, store.make_partitions)
 
 
 async def _open_embedded(path: Path | None, clock: Clock) -> Record:
@@ -109,27 +92,10 @@ def _alone(settings: Settings, clock: Clock, node: str) -> Shared:
         limiter=MemoryLimiter(clock.micros),
         sessions=MemorySessions(node),
         work=(bus.run,),
+        tell=_tell_nothing,
         close=bus.close,
     )
 
 
-async def _on_redis(settings: Settings, clock: Clock, node: str) -> Shared:
-    debounce_s = settings.presence_debounce_ms / 1000
-    bus = RedisBus(RedisBusSettings(settings.redis_url, settings.redis_prefix, node, debounce_s=debounce_s), clock)
-    await bus.check()
-    client = make_client(settings.redis_url)
-    sessions = RedisSessions(client, settings.redis_prefix, node)
-
-    async def close() -> None:
-        await bus.close()
-        await sessions.close()
-        await close_client(client)
-
-    return Shared(
-        bus=bus,
-        tickets=RedisTickets(client, settings.redis_prefix, clock.random_bytes),
-        limiter=RedisLimiter(client, settings.redis_prefix, fallback=MemoryLimiter(clock.micros), now=clock.now),
-        sessions=sessions,
-        work=(bus.run, sessions.run),
-        close=close,
-    )
+def _tell_nothing(_: Telemetry) -> None:
+    """What is embedded counts nothing that the node does not."""

@@ -23,6 +23,7 @@ from protocol.ids import MatchId, UserId
 from server.core.calls import CallChange, CallChanged, CallStale
 from server.core.log import Append, Appended, Mark, Marked, MembersSet, Refused, Stored
 from server.ports import Calls, RouteLog, Store, StoreUnavailable
+from server.telemetry import CommitWatch
 
 RETRY_AFTER_MS: Final = 1_000
 # What an entry of the queue costs beside its body.
@@ -71,10 +72,16 @@ class Journal:
     __slots__ = ("_lanes", "lanes")
 
     def __init__(
-        self, store: Record, *, lanes: int = 1, limits: JournalLimits | None = None, routing: Routing | None = None
+        self,
+        store: Record,
+        *,
+        lanes: int = 1,
+        limits: JournalLimits | None = None,
+        routing: Routing | None = None,
+        watch: CommitWatch | None = None,
     ) -> None:
-        """With `routing`, for a store that several nodes share."""
-        self._lanes = tuple(_Lane(store, limits or JournalLimits(), routing) for _ in range(lanes))
+        """With `routing`, for a store that several nodes share; `watch` measures the commits of messages."""
+        self._lanes = tuple(_Lane(store, limits or JournalLimits(), routing, watch) for _ in range(lanes))
         self.lanes: tuple[Callable[[], Coroutine[None, None, None]], ...] = tuple(lane.run for lane in self._lanes)
 
     def append(self, append: Append, done: AppendDone) -> None:
@@ -102,6 +109,11 @@ class Journal:
     def queued(self) -> int:
         """Messages and changes that wait for the store."""
         return sum(len(lane.queue) for lane in self._lanes)
+
+    @property
+    def depths(self) -> Sequence[int]:
+        """Likewise, of each lane."""
+        return [len(lane.queue) for lane in self._lanes]
 
     @property
     def is_full(self) -> bool:
@@ -187,6 +199,7 @@ class _Lane:
         "_store",
         "_wake",
         "_was_retried",
+        "_watch",
         "batched",
         "batches",
         "idle",
@@ -195,7 +208,8 @@ class _Lane:
         "refused",
     )
 
-    def __init__(self, store: Record, limits: JournalLimits, routing: Routing | None) -> None:
+    def __init__(self, store: Record, limits: JournalLimits, routing: Routing | None, watch: CommitWatch | None) -> None:
+        self._watch = watch
         self._store = store
         self._limits = limits
         self._routing = routing
@@ -278,6 +292,8 @@ class _Lane:
 
     async def _write_posts(self, posts: list[_Post]) -> None:
         batch = [post.append for post in posts]
+        watch = self._watch
+        began = committed = watch.now() if watch else 0.0
         outcomes: Iterable[Appended | Refused] = [_unavailable("unknown")] * len(posts)
         routes: Sequence[int] = ()
         try:
@@ -287,10 +303,15 @@ class _Lane:
                 outcomes = [_as_new(outcome) for outcome in outcomes]
             self.batches += 1
             self.batched += len(posts)
+            if watch:
+                committed = watch.committed(began, len(posts))
         finally:  # Cancelled, too, each of them is answered.
             for post, outcome in zip(posts, outcomes, strict=True):
                 self._tell(post.done, outcome)
             self._ended(routes)
+        if watch:
+            # Behind the flush that the first of these pushes has asked for.
+            asyncio.get_running_loop().call_soon(watch.written, committed)
 
     async def _write_one(self) -> None:
         work = self.queue.popleft()
@@ -348,13 +369,15 @@ class _Lane:
     async def _insist(self, write: Callable[[], Awaitable[R]]) -> R | Refused:
         """Have something written; try again, a bounded number of times, while it is not known whether it was."""
         attempt = 1
-        self._was_retried = False
+        self._was_retried = maybe_stored = False
         while True:
             try:
                 return self._is_back(await write())
             except StoreUnavailable as error:
-                if not error.maybe_stored or attempt == self._limits.attempts:
-                    return self._is_lost(error)
+                # A later attempt that certainly stored nothing says nothing of an earlier one.
+                maybe_stored = maybe_stored or error.maybe_stored
+                if not maybe_stored or attempt == self._limits.attempts:
+                    return self._is_lost(error, maybe_stored=maybe_stored)
             except Exception:  # noqa: BLE001 - the port rules it out; a fault of ours in one call must not end all later ones.
                 _log.exception("journal.store_failed")
                 return _FAULT
@@ -368,12 +391,12 @@ class _Lane:
             _log.info("journal.available")
         return answer
 
-    def _is_lost(self, error: StoreUnavailable) -> Refused:
+    def _is_lost(self, error: StoreUnavailable, *, maybe_stored: bool) -> Refused:
         """Refuse; say so in the log when it begins, not for every batch."""
         if not self._is_away:
             self._is_away = True
             _log.warning("journal.unavailable", extra={"fields": {"reason": error.reason}})
-        return _unavailable("unknown" if error.maybe_stored else "no", error.retry_after_ms)
+        return _unavailable("unknown" if maybe_stored else "no", error.retry_after_ms)
 
     def _end(self) -> None:
         self._is_over = True

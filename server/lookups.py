@@ -135,6 +135,8 @@ class Lookups:
 
     def _sync(self, peer: Peer, asked: Sync) -> None:
         def answer(result: SyncResult) -> None:
+            self._parts.telemetry.resyncs += 1
+            self._parts.telemetry.resets += sum(synced.reset for synced in result.matches.values())
             peer.say(Synced(asked.id, result.matches, result.receipts))
 
         sync = partial(self._parts.store.sync, peer.user, asked.cursors)

@@ -12,7 +12,6 @@ from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
 from protocol.from_server import Limits, Timers
-from protocol.ids import MatchId
 from protocol.limits import (
     CALL_CANDIDATES_MS,
     CALL_ICE_RESTART_MS,
@@ -26,13 +25,13 @@ from protocol.limits import (
     TEXT_MAX_CHARS,
 )
 from server.adapters.jwks import Jwks, JwksSource
-from server.adapters.store_postgres import PostgresStore
 from server.backends import Backends, open_backends
 from server.core.addresses import TrustedProxies
 from server.core.api_keys import ApiKeys
 from server.core.keys import HS256, secret_key
 from server.core.limiting import Bucket, FixedWindow, SlidingWindow
 from server.core.rate_limits import RatePolicy, UserBuckets
+from server.core.readiness import Ready
 from server.core.revocations import RevocationBook
 from server.core.session import Session, SessionPolicy
 from server.core.tokens import TokenMinter, TokenPolicy, TokenVerifier
@@ -43,31 +42,31 @@ from server.failures import Failures
 from server.gateway.api.callers import Callers
 from server.gateway.api.endpoints import ApiParts, Endpoints
 from server.gateway.api.limits import ApiLimits, ApiRules
-from server.gateway.api.routes import HttpParts, Ready, application, private_application
+from server.gateway.api.routes import HttpParts, application, private_application
 from server.gateway.handshake import Upgrade
 from server.gateway.http_protocol import http_factory
 from server.gateway.limits import SocketLimits
 from server.gateway.listener import Listener, make_flusher
 from server.gateway.websocket import Connection
 from server.gateway.wheel import TimerWheel
+from server.health import Health, HealthParts
 from server.hub import Hub, Recipient
 from server.identities import Identities
 from server.journal import Journal, Routing
 from server.peer import Peer
-from server.ports import Bus, Clock, Store, StoreUnavailable, StoreUnusable
+from server.ports import Clock, StoreUnavailable, StoreUnusable
 from server.reads import Reads
 from server.relay import Relay, RelayParts
 from server.resume import Resumer, WelcomeFacts
 from server.revoker import Revoker, RevokerParts
 from server.router import Parts, Router
 from server.settings import Settings
-from server.telemetry import Telemetry
+from server.telemetry import CommitWatch, ReadWatch, Telemetry
 from server.upkeep import Upkeep
 
 READ_LANES: Final = 4
 PRIVATE_CONNECTIONS_MAX: Final = 100
 LOGIN_LANES: Final = 2
-READY_WITHIN_S: Final = 1.0
 QUERY_FIELDS_MAX: Final = 16
 # Of an upgrade request; the ticket is usually the only one.
 WEB: Final = Path(__file__).resolve().parent.parent / "web"
@@ -89,39 +88,6 @@ class Reception:
         return Peer(connection, session, self._router, upgrade.address)
 
 
-class Health:
-    """Whether this node should get new connections."""
-
-    def __init__(self, store: Store, journal: Journal, bus: Bus, upkeep: Upkeep | None = None) -> None:
-        self._store = store
-        self._upkeep = upkeep
-        self._journal = journal
-        self._bus = bus
-        self.is_draining = False
-
-    async def check(self) -> Ready:
-        """Ask everything that the node needs."""
-        checks = {
-            "accepting": "draining" if self.is_draining else "ok",
-            "bus": self._bus.trouble or "ok",
-            "journal": "full" if self._journal.is_full else "ok",
-            "store": await self._ask_store(),
-        }
-        if self._upkeep is not None:
-            checks["partitions"] = self._upkeep.trouble or "ok"
-        return Ready(all(said == "ok" for said in checks.values()), checks)
-
-    async def _ask_store(self) -> str:
-        try:
-            async with asyncio.timeout(READY_WITHIN_S):
-                await self._store.match(MatchId("readyz"))
-        except StoreUnavailable as unavailable:
-            return unavailable.reason
-        except TimeoutError:
-            return f"no answer within {READY_WITHIN_S:g} s"
-        return "ok"
-
-
 class Node(Struct, frozen=True):
     """One node's parts, as far as its life cycle needs them."""
 
@@ -132,6 +98,8 @@ class Node(Struct, frozen=True):
     router: Router
     hub: Hub
     journal: Journal
+    reads: tuple[Reads, ...]
+    upkeep: Upkeep | None
     backends: Backends
     http: ServerState
     health: Health
@@ -148,8 +116,17 @@ class Node(Struct, frozen=True):
         numbers.connections_refused = gauges.refused_total
         numbers.sessions_authenticated = len(self.hub)
         numbers.users_online = self.hub.users
-        numbers.journal_queue_depth = self.journal.queued
-        numbers.journal_batches = self.journal.batches
+        journal = self.journal
+        numbers.journal_queue_depth = journal.queued
+        numbers.journal_lane_depth = {str(number): depth for number, depth in enumerate(journal.depths)}
+        numbers.journal_batches = journal.batches
+        numbers.journal_receipt_batches = journal.mark_batches
+        numbers.journal_refused = journal.refused
+        numbers.reads_queue_depth = sum(reads.queued for reads in self.reads)
+        numbers.bus_deaf = bool(self.backends.shared.bus.trouble)
+        numbers.partitions_end_seconds = self.upkeep.left_s if self.upkeep else 0.0
+        self.backends.tell(numbers)
+        self.backends.shared.tell(numbers)
         return numbers
 
 
@@ -168,15 +145,16 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     bus, sessions, watches = shared.bus, shared.sessions, Watches[Recipient]()
     telemetry, wheel, limits = Telemetry(), TimerWheel(clock.now), _socket_limits(settings)
     flusher = make_flusher(asyncio.get_running_loop(), limits)
-    hub = Hub(flusher, telemetry)
-    journal, reads, logins = _journal(backends), Reads(store, READ_LANES), Reads(store, LOGIN_LANES)
+    hub, proxies = Hub(flusher, telemetry), TrustedProxies(settings.trusted_proxies)
+    journal = _journal(backends, CommitWatch(telemetry, clock.now))
+    reads, logins = Reads(store, READ_LANES, watch=ReadWatch(telemetry, clock.now)), Reads(store, LOGIN_LANES)
     typing = TypingBook(settings.typing_interval_ms / 1000, settings.typing_expires_ms / 1000)
     delivery = Delivery(hub, bus, typing, watches, telemetry)
     verifier, minter = _tokens(settings)
     jwks = await _issuer(settings, verifier, clock)
     # Alone, what it counts itself is all there is.
     failures = Failures(_failures_rule(settings), clock.micros, shared.limiter if settings.redis_url else None)
-    book, proxies = RevocationBook(), TrustedProxies(settings.trusted_proxies)
+    book = RevocationBook()
     revoker = Revoker(
         RevokerParts(
             store=store,
@@ -258,9 +236,8 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
         )
     )
     bus.start(relay)
-    upkeep = Upkeep(store.make_partitions, clock.micros) if isinstance(store, PostgresStore) else None
-    health = Health(store, journal, bus, upkeep)
-    http = ServerState()
+    upkeep = backends.make_partitions and Upkeep(backends.make_partitions, clock.micros)
+    health, http = Health(HealthParts(store, journal, bus, upkeep, clock.now)), ServerState()
 
     def measure() -> Telemetry:
         return node.measure()
@@ -289,6 +266,8 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
         router=router,
         hub=hub,
         journal=journal,
+        reads=(reads, logins),
+        upkeep=upkeep,
         backends=backends,
         http=http,
         health=health,
@@ -308,10 +287,10 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     return node
 
 
-def _journal(backends: Backends) -> Journal:
+def _journal(backends: Backends, watch: CommitWatch) -> Journal:
     routes, node, bus = backends.routes, backends.node, backends.shared.bus
     routing = None if routes is None else Routing(routes, lambda: node, bus.batch_ended)
-    return Journal(backends.store, lanes=backends.lanes, routing=routing)
+    return Journal(backends.store, lanes=backends.lanes, routing=routing, watch=watch)
 
 
 def _credentials(upgrade: Upgrade) -> tuple[str | None, str | None]:

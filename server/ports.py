@@ -150,6 +150,9 @@ class Store(Protocol):
         any is left, so that asking again ends.
         """
 
+    async def check(self) -> None:
+        """Write something that nobody will see; raise `StoreUnavailable` when nothing can be stored now."""
+
     async def close(self) -> None:
         """Finish what is under way and give up the store. Later calls raise `StoreUnavailable`."""
 

@@ -17,6 +17,7 @@ from protocol.ids import UserId
 from protocol.limits import MATCHES_PAGE_MAX
 from server.core.log import Refused, SummaryPage
 from server.ports import Store, StoreUnavailable
+from server.telemetry import ReadWatch
 
 # Reads that wait; a closure of about 500 bytes each.
 QUEUE_MAX: Final = 10_000
@@ -27,6 +28,8 @@ RETRY_AFTER_MS: Final = 1_000
 _log: Final = logging.getLogger(__name__)
 
 _FAULT: Final = Refused(ErrorCode.INTERNAL, CATALOGUE[ErrorCode.INTERNAL].what_to_do, "no", RETRY_AFTER_MS)
+
+_FAILED: Final = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL})
 
 R = TypeVar("R")
 Welcomed = Callable[[SummaryPage | Refused], None]
@@ -45,12 +48,23 @@ class Reads:
         "_store",
         "_timeout_s",
         "_wake",
+        "_watch",
         "_welcomes",
         "lanes",
     )
 
-    def __init__(self, store: Store, lanes: int, *, timeout_s: float = TIMEOUT_S, queue_max: int = QUEUE_MAX) -> None:
+    def __init__(
+        self,
+        store: Store,
+        lanes: int,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        queue_max: int = QUEUE_MAX,
+        watch: ReadWatch | None = None,
+    ) -> None:
+        """`watch` measures what is read."""
         self._store = store
+        self._watch = watch
         self._timeout_s = timeout_s
         self._queue_max = queue_max
         self._jobs: deque[tuple[Callable[[], Awaitable[None]], Callable[[], None]]] = deque()
@@ -132,6 +146,13 @@ class Reads:
                     _tell(done, page)
 
     async def _answer(self, read: Callable[[], Awaitable[R]]) -> R | Refused:
+        began = self._watch.now() if self._watch else 0.0
+        answer = await self._ask(read)
+        if self._watch:
+            self._watch.answered(began, refused=isinstance(answer, Refused) and answer.code in _FAILED)
+        return answer
+
+    async def _ask(self, read: Callable[[], Awaitable[R]]) -> R | Refused:
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await read()

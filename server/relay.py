@@ -187,8 +187,10 @@ class Relay:
         try:
             await self._parts.load_revocations()
             if age_s > ROUTES_KEPT_S:
+                self._parts.telemetry.repairs_by_resume += 1
                 self._send_away()
             for route in await routes.routes_within(age_s):
+                self._parts.telemetry.commits_retold += 1
                 for users, framed in (await self._retold(route)).pushes:
                     self._parts.hub.push(users, framed)
         except StoreUnavailable:
@@ -216,6 +218,7 @@ class Relay:
     async def _claim(self, routes: RouteLog) -> None:
         """Route what its own node could not: it died, or it lost the bus."""
         for route in await routes.claim_unrouted(self._parts.node, UNROUTED_AFTER_S, CLAIMED_MAX):
+            self._parts.telemetry.commits_taken_over += 1
             # In one turn, so that none of these frames counts as another commit's.
             told = await self._retold(route)
             for news in told.news:

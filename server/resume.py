@@ -142,6 +142,7 @@ class _Resume:
         for entry in entries:
             self._send(frame(entry))
         if synced.reset:
+            self._resumer.telemetry.resets += 1
             self._send(frame(Reset(match)))
             if synced.left:
                 self._send(frame(MatchLeft(match)))

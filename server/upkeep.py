@@ -38,6 +38,11 @@ class Upkeep:
         ahead_us = self._until - self._now()
         return f"partitions for {max(0, ahead_us // DAY_US)} more days only" if ahead_us < AHEAD_MIN_US else ""
 
+    @property
+    def left_s(self) -> float:
+        """How long until the last of them ends."""
+        return max(0, self._until - self._now()) / 1_000_000
+
     async def run(self) -> None:
         """Make what is missing, every day, until cancelled."""
         while True:

@@ -1,7 +1,7 @@
 """The `Limiter` port on Redis: one count for all nodes, one EVALSHA a decision, by Redis's clock.
 
 While Redis is away each node decides by itself, by the same rules (`fallback`), so that limits loosen to so many per node
-and never open; it is asked again after a pause, so that nobody waits for its time-out again and again.
+and never open; after some failures its guard lets nobody wait for it, until one who tries again is answered.
 """
 
 import logging
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Final, assert_never
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
+from server.adapters.guard import Guard
+from server.adapters.redis_client import ERRORS
 from server.core.limiting import Bucket, Decision, FixedWindow, Rule, SlidingWindow, lifetime_ms, quota_of
 from server.ports import Limiter
 from server.telemetry import event
 
-PAUSE_S: Final = 1.0
 _SCRIPT: Final = (Path(__file__).with_name("redis") / "limit.lua").read_text("utf-8")
 _log: Final = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ _log: Final = logging.getLogger(__name__)
 class RedisLimiter:
     """Counts that all nodes of one `prefix` share. `redis` must neither retry nor wait long."""
 
-    __slots__ = ("_away_until", "_digest", "_fallback", "_micros", "_now", "_prefix", "_redis")
+    __slots__ = ("_digest", "_fallback", "_guard", "_is_alone", "_micros", "_prefix", "_redis")
 
     def __init__(
         self,
@@ -32,36 +33,38 @@ class RedisLimiter:
         prefix: str,
         *,
         fallback: Limiter,
-        now: Callable[[], float],
+        guard: Guard,
         micros: Callable[[], int] | None = None,
     ) -> None:
-        """`now` is monotonic; `micros` stands for Redis's clock in tests."""
+        """`guard` is Redis's; `micros` stands for Redis's clock in tests."""
         self._redis = redis
         self._prefix = prefix
         self._fallback = fallback
-        self._now = now
+        self._guard = guard
         self._micros = micros
         self._digest = ""
-        self._away_until: float | None = None
+        self._is_alone = False
 
     async def take(self, key: str, rule: Rule, cost: int = 1) -> Decision:
         """Count a request of `cost` and decide on it, with Redis or without."""
-        if self._away_until is not None and self._now() < self._away_until:
+        limit, _ = quota_of(rule)
+        if not 1 <= cost <= limit:
+            raise ValueError("a cost is from 1 to the limit")
+        if not self._guard.allows():
             return await self._fallback.take(key, rule, cost)
         try:
-            decision = await self._ask(key, rule, cost)
-        except (RedisError, OSError, TimeoutError) as error:
+            with self._guard.asking(*ERRORS):
+                decision = await self._ask(key, rule, cost)
+        except ERRORS as error:
             self._lost(error)
             return await self._fallback.take(key, rule, cost)
-        if self._away_until is not None:
-            self._away_until = None
+        if self._is_alone:
+            self._is_alone = False
             _log.info("limits.shared_again")
         return decision
 
     async def _ask(self, key: str, rule: Rule, cost: int) -> Decision:
         limit, _ = quota_of(rule)
-        if not 1 <= cost <= limit:
-            raise ValueError("a cost is from 1 to the limit")
         kind, span = _parameters(rule)
         time = "" if self._micros is None else str(self._micros())
         arguments = (f"{self._prefix}rl:{rule.name}:{key}", kind, limit, span, cost, lifetime_ms(rule), time)
@@ -78,9 +81,9 @@ class RedisLimiter:
         return said
 
     def _lost(self, error: Exception) -> None:
-        if self._away_until is None:
+        if not self._is_alone:
             _log.warning("limits.by_this_node_alone", extra=event(reason=type(error).__name__))
-        self._away_until = self._now() + PAUSE_S
+        self._is_alone = True
 
 
 def _parameters(rule: Rule) -> tuple[str, int]:

@@ -2,7 +2,8 @@
 
 Guarantees: a statement that failed in a way that may have left its connection out of step never shares it with the next
 one; behind a pooler in transaction mode every statement has a transaction of its own, without prepared statements, so
-that it does not matter which backend serves it. `close` waits for what is under way.
+that it does not matter which backend serves it. `close` waits for what is under way. While the guard says that nobody
+answers there, nothing is sent and nobody waits.
 
 Not asyncpg's own pool: that one resets a connection, a round trip, each time it comes back.
 """
@@ -15,6 +16,7 @@ from typing import Final
 import asyncpg
 from msgspec import Struct
 
+from server.adapters.guard import Guard
 from server.adapters.postgres_address import Address
 from server.adapters.postgres_errors import ERRORS, LOST, ends_connection, name_of, unavailable
 from server.ports import StoreUnavailable
@@ -22,6 +24,8 @@ from server.ports import StoreUnavailable
 Connection = asyncpg.Connection
 Rows = Sequence[asyncpg.Record]
 _CLOSED: Final = "the store is closed"
+PATIENCE_S: Final = 2.0
+# Who gives up waiting for an answer after so long has seen that there is none.
 
 
 class Timeouts(Struct, frozen=True):
@@ -100,10 +104,11 @@ class Greeting(Struct, frozen=True):
 class Connections:
     """At most `size` connections, each used by one call at a time."""
 
-    __slots__ = ("_connector", "_free", "_greeting", "_idle", "_is_closed", "_size")
+    __slots__ = ("_connector", "_free", "_greeting", "_guard", "_idle", "_is_closed", "_size")
 
-    def __init__(self, connector: Connector, size: int, greeting: Greeting | None = None) -> None:
+    def __init__(self, connector: Connector, size: int, guard: Guard, greeting: Greeting | None = None) -> None:
         self._connector = connector
+        self._guard = guard
         self._size = size
         self._greeting = greeting
         self._free = asyncio.Semaphore(size)
@@ -112,14 +117,27 @@ class Connections:
 
     async def fetch(self, statement: str, *arguments: object) -> Rows:
         """Run one statement; raise one of `ERRORS` when it failed, `StoreUnavailable` when it was not sent."""
+        self._guard.check()
         connection = await self._take()
+        began = asyncio.get_running_loop().time()
         try:
             rows = await self._connector.fetch(connection, statement, *arguments)
         except BaseException as error:
+            self._tell_guard(error, asyncio.get_running_loop().time() - began)
             self._return_after(connection, error)
             raise
+        self._guard.succeeded()
         self._give_back(connection)
         return rows
+
+    def _tell_guard(self, error: BaseException, waited_s: float) -> None:
+        """A connection that was lost tells nothing: whether anybody is there shows when the next one is made."""
+        if isinstance(error, TimeoutError) or (isinstance(error, asyncio.CancelledError) and waited_s >= PATIENCE_S):
+            self._guard.failed()
+        elif isinstance(error, asyncpg.PostgresError) and not ends_connection(error):
+            self._guard.succeeded()
+        else:
+            self._guard.gave_up()
 
     async def close(self) -> None:
         """Wait for what is under way, then end every connection."""
@@ -146,6 +164,7 @@ class Connections:
                     return connection
             return await self._open()
         except BaseException:
+            self._guard.gave_up()
             self._free.release()
             raise
 
@@ -159,12 +178,14 @@ class Connections:
             async with asyncio.timeout(self._connector.timeouts.free_s):
                 await self._free.acquire()
         except TimeoutError:
+            self._guard.gave_up()
             raise StoreUnavailable("every connection to the database is busy") from None
 
     async def _open(self) -> Connection:
         try:
             connection = await self._connector.connect()
         except (*ERRORS, ValueError) as error:
+            self._guard.failed()
             raise StoreUnavailable(f"cannot connect to the database: {name_of(error)}") from error
         if self._greeting is None:
             return connection

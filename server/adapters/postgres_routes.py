@@ -14,6 +14,10 @@ KEPT_US: Final = ROUTES_KEPT_S * 1_000_000
 MARK_ROUTED: Final = "SELECT duologue.mark_routed($1, $2)"
 CLAIM: Final = "SELECT route_id, node, matches, first_ats, last_ats FROM duologue.claim_unrouted($1, $2, $3, $4)"
 WITHIN: Final = "SELECT route_id, node, matches, first_ats, last_ats FROM duologue.routes_since(coalesce($2, duologue.now_us()) - $1)"
+NOTHING: Final = """
+    INSERT INTO duologue.routes (node, matches, first_ats, last_ats, touched_at, is_routed)
+    VALUES ('', '{}', '{}', '{}', coalesce($1, duologue.now_us()), true)
+"""
 EXPIRE: Final = "SELECT duologue.expire_routed($1, $2)"
 
 
@@ -44,6 +48,10 @@ class Outbox:
         """Forget what was routed more than two minutes ago; return how many batches that were."""
         ((count,),) = await self._run(EXPIRE, KEPT_US, self._time())
         return int(count)
+
+    async def add_nothing(self) -> None:
+        """Add a batch of nothing that is routed already."""
+        await self._run(NOTHING, self._time())
 
     async def _run(self, statement: str, *arguments: object) -> Rows:
         try:

@@ -117,6 +117,11 @@ class RedisBus:
         return is_connected and not self._is_catching_up and not self._lease.flaw
 
     @property
+    def lease_age_s(self) -> float:
+        """How long ago Redis last renewed the lease; 0 before it granted one."""
+        return self._lease.age_s(self._clock.now())
+
+    @property
     def pending_bytes(self) -> int:
         """What waits to be routed."""
         return self._outgoing.bytes

@@ -12,11 +12,14 @@ from redis.asyncio.connection import AbstractConnection, Connection, SSLConnecti
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from server.adapters.redis_endpoint import SENTINEL_TIMEOUT_S, RedisUrl, parse_redis_url
 
 TIMEOUT_S: Final = 0.25
 CONNECTIONS_MAX: Final = 8
+# What means that there was no answer, or none of use.
+ERRORS: Final = (RedisError, OSError, TimeoutError)
 
 
 def make_client(url: str, timeout_s: float = TIMEOUT_S) -> Redis:

@@ -4,21 +4,22 @@ from collections.abc import Callable
 from typing import Final, assert_never
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from server.adapters.redis_directory import Watches
 from server.adapters.redis_lease import Lease
 from server.adapters.redis_wire import Beat, Frames, Item, News, decode
 from server.core.notices import decode_notice
 from server.ports import BusEvents, Clock
+from server.telemetry.histograms import Histogram, seconds
 
 
 class BusCounters(Struct, gc=False):
     """What happened to the bus of this node."""
 
     frames_received: int = 0
-    # How long the last beat took through Redis and back, in microseconds.
-    lag_us: int = 0
+    # How long beats took through Redis and back.
+    lag: Histogram = field(default_factory=seconds)
     routes_called: int = 0
     gaps: int = 0
     repairs: int = 0
@@ -64,7 +65,7 @@ class Ear:
             case Beat():
                 self._count(message.counter, is_new=False)
                 now = self._clock.now()
-                self.counters.lag_us = round(now * 1_000_000) - message.asked_us
+                self.counters.lag.observe(now - message.asked_us / 1_000_000)
                 self._lease.beat(message.asked_us, now, is_whole=is_whole)
             case _:
                 assert_never(message)

@@ -38,6 +38,10 @@ class Lease:
         """Whether Redis has granted it under the present name."""
         return self._identity is not None
 
+    def age_s(self, now: float) -> float:
+        """How long ago it was renewed; 0 while there is none."""
+        return now - self._renewed_at if self.is_held else 0.0
+
     @property
     def overdue_at(self) -> float:
         """When the next sign of life was due, after the last from both ways."""

@@ -14,9 +14,11 @@ from typing import Final
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from protocol.ids import SessionId, UserId
+from server.adapters.guard import Guard
+from server.adapters.redis_client import ERRORS
 from server.adapters.sessions_memory import MemorySessions
 from server.core.sessions import SessionInfo
 from server.ports import StoreUnavailable
@@ -35,10 +37,12 @@ _decode: Final = msgspec.msgpack.Decoder(SessionInfo).decode
 class RedisSessions:
     """Sessions of all nodes of one `prefix`; run `run`."""
 
-    __slots__ = ("_changed", "_digest", "_here", "_prefix", "_redis", "_wake")
+    __slots__ = ("_changed", "_digest", "_guard", "_here", "_prefix", "_redis", "_wake")
 
-    def __init__(self, redis: Redis, prefix: str, node: str) -> None:
+    def __init__(self, redis: Redis, prefix: str, node: str, guard: Guard) -> None:
+        """`guard` is Redis's."""
         self._redis = redis
+        self._guard = guard
         self._prefix = prefix
         self._here = MemorySessions(node)
         # What is still to be written; None: gone.
@@ -63,9 +67,11 @@ class RedisSessions:
 
     async def of(self, user: UserId) -> Sequence[SessionInfo]:
         """Read the user's sessions; those of this node as they are, the others' as they were written."""
+        self._guard.check()
         try:
-            kept, now_ms = await self._read(user)
-        except (RedisError, OSError, TimeoutError):
+            with self._guard.asking(*ERRORS):
+                kept, now_ms = await self._read(user)
+        except ERRORS:
             raise StoreUnavailable("Redis, which has the list of sessions, does not answer") from None
         found = {session.session: session for session in _unpack(kept, now_ms) if session.node != self.node}
         found |= {session.session: session for session in await self._here.of(user)}
@@ -90,9 +96,13 @@ class RedisSessions:
             some = dict(islice(self._changed.items(), WRITTEN_AT_ONCE))
             for place in some:
                 del self._changed[place]
+            if not self._guard.allows():
+                self._changed.clear()
+                return
             try:
-                await self._write(some)
-            except (RedisError, OSError, TimeoutError) as error:
+                with self._guard.asking(*ERRORS):
+                    await self._write(some)
+            except ERRORS as error:
                 _log.warning("sessions.not_written", extra=event(reason=type(error).__name__))
                 self._changed.clear()
 

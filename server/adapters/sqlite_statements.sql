@@ -57,6 +57,9 @@ SELECT n FROM entries WHERE match_no = ? AND seq = ?;
 -- name: epoch
 SELECT epoch FROM store;
 
+-- name: rewrite_epoch
+UPDATE store SET epoch = epoch;
+
 -- name: members_of_match
 SELECT u.user_id
 FROM matches x

@@ -113,6 +113,10 @@ class Writer:
         """Read the store's epoch."""
         return str(self._execute(SQL["epoch"]).fetchone()[0])
 
+    def check(self) -> None:
+        """Write what is there already, so that the disk has to take a page."""
+        self._in_transaction(lambda: self._execute(SQL["rewrite_epoch"]))
+
     def close(self) -> None:
         """Write the log back, and let the file go."""
         self._file.close()

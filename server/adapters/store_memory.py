@@ -398,6 +398,10 @@ class MemoryStore:
         found = tuple(kept for place, kept in self._revocations.values() if place > position)
         return RevocationPage(found, self._revoked)
 
+    async def check(self) -> None:
+        """There is nothing that could fail while it is open."""
+        self._check_open()
+
     async def close(self) -> None:
         """Refuse later calls."""
         self._is_closed = True

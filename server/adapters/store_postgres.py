@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from protocol.calls import CallId
 from protocol.ids import MatchId, Micros, Seq, UserId
+from server.adapters.guard import Guard
 from server.adapters.postgres_address import read_address
 from server.adapters.postgres_calls import CallTable
 from server.adapters.postgres_connections import Connections, Connector, Greeting, Timeouts
@@ -64,15 +65,29 @@ class _Parts(Struct, frozen=True):
     readers: Connections
     followers: Connections | None
     timeline: Timeline
+    guards: tuple[Guard, ...]
 
 
 class PostgresStore:
     """The `Store`, `Calls` and `Revocations` ports on PostgreSQL, and the outbox that a bus needs."""
 
-    __slots__ = ("_calls", "_epoch", "_known", "_outbox", "_pools", "_reader", "_revocations", "_timeline", "_writer")
+    __slots__ = (
+        "_calls",
+        "_epoch",
+        "_known",
+        "_outbox",
+        "_pools",
+        "_reader",
+        "_revocations",
+        "_timeline",
+        "_writer",
+        "guards",
+    )
 
     def __init__(self, parts: _Parts, epoch: str, now: Callable[[], Micros] | None) -> None:
         self._epoch = epoch
+        # One for the primary, one for the replica.
+        self.guards = parts.guards
         self._pools = [pool for pool in (parts.writers, parts.readers, parts.followers) if pool is not None]
         self._known = Known() if parts.followers else None
         self._timeline = parts.timeline
@@ -106,11 +121,14 @@ class PostgresStore:
             address, timeouts, new_epoch=clock.random_id(), is_safe=not allow_unsafe, applies=migrates
         )
         timeline, connector = Timeline(), Connector(address, timeouts, found.is_pooled)
-        followers = None
+        guards, followers = [Guard("store", clock.now)], None
         if replica is not None:
-            followers = Connections(Connector(replica, timeouts, await check_replica(replica, timeouts)), readers)
-        writers = Connections(connector, lanes, Greeting(Timeline.statement, timeline.told))
-        store = cls(_Parts(writers, Connections(connector, readers), followers, timeline), found.epoch, now)
+            guards.append(Guard("replica", clock.now))
+            following = Connector(replica, timeouts, await check_replica(replica, timeouts))
+            followers = Connections(following, readers, guards[1])
+        writers = Connections(connector, lanes, guards[0], Greeting(Timeline.statement, timeline.told))
+        others = Connections(connector, readers, guards[0])
+        store = cls(_Parts(writers, others, followers, timeline, tuple(guards)), found.epoch, now)
         try:
             await store.make_partitions()  # and learn the timeline
         except StoreUnavailable as gone:  # since the look at its tables
@@ -276,6 +294,10 @@ class PostgresStore:
     async def revocations(self, position: int) -> RevocationPage:
         """Read what was kept after `position`; never from a replica, which may be behind."""
         return await self._revocations.after(position)
+
+    async def check(self) -> None:
+        """Store a batch of nothing: it needs what every commit needs, and is forgotten like one that was routed."""
+        await self._outbox.add_nothing()
 
     # ---- what the bus needs
 

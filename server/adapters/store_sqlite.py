@@ -181,6 +181,10 @@ class SqliteStore:
         """Read what was kept after `position`."""
         return await self._reader().run(lambda reader: reader.revocations(position))
 
+    async def check(self) -> None:
+        """Write the epoch again as it is, one commit."""
+        await self._writer.run(Writer.check)
+
     async def close(self) -> None:
         """Finish what is under way and let the file go; the readers first, so that the writer can write the log back."""
         for reader in self._readers:

@@ -7,13 +7,14 @@ nothing is issued or redeemed: `StoreUnavailable`, which callers are told as `un
 import base64
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
+from server.adapters.guard import Guard
+from server.adapters.redis_client import ERRORS
 from server.adapters.tickets_memory import TICKET_BYTES, TICKET_CHARS, TICKET_TTL_S
 from server.core.tokens import Claims
 from server.ports import StoreUnavailable
@@ -27,35 +28,39 @@ _decode: Final = msgspec.msgpack.Decoder(Claims).decode
 class RedisTickets:
     """Tickets of all nodes of one `prefix`."""
 
-    __slots__ = ("_prefix", "_random_bytes", "_redis")
+    __slots__ = ("_guard", "_prefix", "_random_bytes", "_redis")
 
-    def __init__(self, redis: Redis, prefix: str, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(self, redis: Redis, prefix: str, random_bytes: Callable[[int], bytes], guard: Guard) -> None:
+        """`guard` is Redis's."""
         self._redis = redis
+        self._guard = guard
         self._prefix = prefix
         self._random_bytes = random_bytes
 
     async def issue(self, claims: Claims) -> str:
         """Return a new ticket for `claims`."""
         ticket = base64.urlsafe_b64encode(self._random_bytes(TICKET_BYTES)).rstrip(b"=").decode()
-        try:
-            await self._redis.set(self._key(ticket), _encode(claims), px=round(TICKET_TTL_S * 1000))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise _away(error) from error
+        await self._ask(lambda: self._redis.set(self._key(ticket), _encode(claims), px=round(TICKET_TTL_S * 1000)))
         return ticket
 
     async def redeem(self, ticket: str) -> Claims | None:
         """Return the claims and end the ticket; None for one that is unknown, used or too old."""
         if len(ticket) != TICKET_CHARS:
             return None
-        try:
-            kept = await self._redis.getdel(self._key(ticket))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise _away(error) from error
+        kept = await self._ask(lambda: self._redis.getdel(self._key(ticket)))
         try:
             # Not text: the client that is given decodes nothing.
             return _decode(kept) if isinstance(kept, bytes) else None
         except msgspec.MsgspecError:  # Another version's: as good as unknown.
             return None
+
+    async def _ask(self, ask: Callable[[], Awaitable[object]]) -> object:
+        self._guard.check()
+        try:
+            with self._guard.asking(*ERRORS):
+                return await ask()
+        except ERRORS as error:
+            raise _away(error) from error
 
     def _key(self, ticket: str) -> str:
         return f"{self._prefix}tk:{hashlib.sha256(ticket.encode('utf-8', 'replace')).hexdigest()}"

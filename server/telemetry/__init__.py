@@ -2,6 +2,17 @@
 
 from server.telemetry.counters import Telemetry
 from server.telemetry.exposition import CONTENT_TYPE, exposition
+from server.telemetry.histograms import Histogram
 from server.telemetry.logs import configure_logs, event
+from server.telemetry.watches import CommitWatch, ReadWatch
 
-__all__ = ["CONTENT_TYPE", "Telemetry", "configure_logs", "event", "exposition"]
+__all__ = [
+    "CONTENT_TYPE",
+    "CommitWatch",
+    "Histogram",
+    "ReadWatch",
+    "Telemetry",
+    "configure_logs",
+    "event",
+    "exposition",
+]

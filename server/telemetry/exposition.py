@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
 from server.telemetry.counters import METRICS, Metric, Telemetry
+from server.telemetry.histograms import Histogram
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -31,8 +32,14 @@ class _Collector:
             yield _family(metric, getattr(self._telemetry, metric.name))
 
 
-def _family(metric: Metric, value: int) -> Family:
+def _family(metric: Metric, value: float | dict[str, float] | Histogram) -> Family:
     name = f"duologue_{metric.name}"
-    if metric.kind == "counter":
-        return CounterMetricFamily(name, metric.help_line, value=value)
-    return GaugeMetricFamily(name, metric.help_line, value=value)
+    if isinstance(value, Histogram):
+        return HistogramMetricFamily(name, metric.help_line, buckets=list(value.buckets()), sum_value=value.total)
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    if not isinstance(value, dict):
+        return kind(name, metric.help_line, value=value)
+    family = kind(name, metric.help_line, labels=(metric.label,))
+    for labelled, number in value.items():
+        family.add_metric((labelled,), number)
+    return family

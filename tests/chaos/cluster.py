@@ -15,16 +15,13 @@ import redis
 
 from loadtest.api import Api
 from tests.proof.node import API_KEY, TOKEN_SECRET, UNLIMITED
+from tests.support.numbers import read_gauges, read_numbers
 from tests.support.private_pgbouncer import private_pgbouncer
 from tests.support.private_postgres import SETTINGS, PrivatePostgres, private_postgres, running_cluster
 from tests.support.private_redis import SERVICE, PrivateRedis, private_redis, sentinel_trio
 from tests.support.private_server import inherited
 from tests.support.programs import Program, ProgramError, free_port, running
 
-_NUMBER: Final = re.compile(r"^duologue_(\w+?)(?:_total)? (\S+)$", re.MULTILINE)
-_GAUGE: Final = re.compile(r"^# TYPE duologue_(\w+) gauge$", re.MULTILINE)
-# The line of a request that is being answered counts itself.
-OWN_REQUESTS: Final = {"http_connections_open": 1.0}
 # Its own default refuses everybody for 15 s after PostgreSQL was away once.
 PGBOUNCER: Final = "server_login_retry = 1"
 START_ATTEMPTS: Final = 20
@@ -89,14 +86,11 @@ class Node:
         return Api(f"http://127.0.0.1:{self.port}", API_KEY)
 
     async def numbers(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Read its counters and its gauges."""
+        """Read all its numbers, and of them the gauges that are zero when nobody is there."""
         api = self.api()
         text = (await api.call("GET", "/metrics")).body.decode()
         api.close()
-        gauges = set(_GAUGE.findall(text))
-        values = {name: float(value) for name, value in _NUMBER.findall(text)}
-        counters = {name: value for name, value in values.items() if name not in gauges}
-        return counters, {name: values[name] - OWN_REQUESTS.get(name, 0.0) for name in gauges if name in values}
+        return read_numbers(text), read_gauges(text)
 
     def _start(self) -> None:
         environment = {

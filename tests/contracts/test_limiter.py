@@ -15,6 +15,7 @@ from server.adapters.redis_client import make_client
 from server.core.limiting import Bucket, Decision, FixedWindow, Rule, SlidingWindow, quota_of
 from server.ports import Limiter
 from tests.support.clock import FakeClock
+from tests.support.guards import redis_guard
 from tests.support.people import fresh
 from tests.support.private_redis import PrivateRedis
 
@@ -51,7 +52,7 @@ async def opened(kind: str, url: str, clock: FakeClock) -> AsyncIterator[Limiter
         yield local
         return
     client = make_client(url, timeout_s=5)
-    yield RedisLimiter(client, f"{fresh('test')}:", fallback=local, now=clock.now, micros=clock.micros)
+    yield RedisLimiter(client, f"{fresh('test')}:", fallback=local, guard=redis_guard(clock), micros=clock.micros)
     await client.aclose()
 
 

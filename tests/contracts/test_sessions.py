@@ -14,6 +14,7 @@ from server.adapters.sessions_redis import LIFETIME_MS, WRITTEN_AT_ONCE, RedisSe
 from server.core.sessions import SessionInfo
 from server.core.tokens import Claims
 from server.ports import Sessions, StoreUnavailable
+from tests.support.guards import redis_guard
 from tests.support.people import fresh
 from tests.support.private_redis import PrivateRedis
 
@@ -41,7 +42,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     server = request.getfixturevalue("redis_server")
     assert isinstance(server, PrivateRedis)
     client, prefix = make_client(server.url, timeout_s=5), f"{fresh('test')}:"
-    one, two = RedisSessions(client, prefix, "n1"), RedisSessions(client, prefix, "n2")
+    one, two = RedisSessions(client, prefix, "n1", redis_guard()), RedisSessions(client, prefix, "n2", redis_guard())
 
     async def write() -> None:
         await one.write()
@@ -118,7 +119,10 @@ async def client(redis_server: PrivateRedis) -> AsyncIterator[Redis]:
 async def test_what_is_not_written_anew_is_forgotten(client: Redis) -> None:
     """A node that died: its sessions end with their lifetime, also beside those of a node that lives."""
     prefix = f"{fresh('test')}:"
-    dead, alive = RedisSessions(client, prefix, "dead"), RedisSessions(client, prefix, "alive")
+    dead, alive = (
+        RedisSessions(client, prefix, "dead", redis_guard()),
+        RedisSessions(client, prefix, "alive", redis_guard()),
+    )
     dead.add(info(dead, "s1"))
     alive.add(info(alive, "s2"))
     await dead.write()
@@ -128,7 +132,7 @@ async def test_what_is_not_written_anew_is_forgotten(client: Redis) -> None:
     kept = await client.hget(key, "s1")
     assert isinstance(kept, bytes)
     await client.hset(key, "s1", b"%013d" % 1 + kept[13:])
-    watching = RedisSessions(client, prefix, "watching")
+    watching = RedisSessions(client, prefix, "watching", redis_guard())
     assert {session.session for session in await watching.of(ALICE)} == {"s2"}
     await client.hset(key, "s3", b"another version's")
     assert {session.session for session in await watching.of(ALICE)} == {"s2"}
@@ -136,7 +140,7 @@ async def test_what_is_not_written_anew_is_forgotten(client: Redis) -> None:
 
 async def test_a_node_that_leaves_takes_its_sessions_along(client: Redis) -> None:
     prefix = f"{fresh('test')}:"
-    sessions = RedisSessions(client, prefix, "n1")
+    sessions = RedisSessions(client, prefix, "n1", redis_guard())
     for number in range(WRITTEN_AT_ONCE + 5):
         sessions.add(info(sessions, f"s{number}", f"u{number}"))
     await sessions.write()
@@ -149,7 +153,10 @@ async def test_changes_are_written_soon_and_everything_anew(client: Redis, monke
     """Also what Redis lost meanwhile."""
     monkeypatch.setattr("server.adapters.sessions_redis.REFRESH_S", 0.05)
     prefix = f"{fresh('test')}:"
-    sessions, others = RedisSessions(client, prefix, "n1"), RedisSessions(client, prefix, "n2")
+    sessions, others = (
+        RedisSessions(client, prefix, "n1", redis_guard()),
+        RedisSessions(client, prefix, "n2", redis_guard()),
+    )
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(sessions.run())
         sessions.add(info(sessions, "s1"))
@@ -162,19 +169,19 @@ async def test_changes_are_written_soon_and_everything_anew(client: Redis, monke
 
 
 async def test_a_redis_that_was_emptied_knows_the_script_again(client: Redis) -> None:
-    sessions = RedisSessions(client, f"{fresh('test')}:", "n1")
+    sessions = RedisSessions(client, f"{fresh('test')}:", "n1", redis_guard())
     sessions.add(info(sessions, "s1"))
     await sessions.write()
     await client.script_flush()
     sessions.add(info(sessions, "s2"))
     await sessions.write()
-    others = RedisSessions(client, sessions._prefix, "n2")
+    others = RedisSessions(client, sessions._prefix, "n2", redis_guard())
     assert {session.session for session in await others.of(ALICE)} == {"s1", "s2"}
 
 
 async def test_without_redis_the_list_is_unavailable_and_nothing_piles_up() -> None:
     client = make_client("redis://127.0.0.1:1")
-    sessions = RedisSessions(client, "test:", "n1")
+    sessions = RedisSessions(client, "test:", "n1", redis_guard())
     sessions.add(info(sessions, "s1"))
     await sessions.write()
     with pytest.raises(StoreUnavailable, match="Redis"):

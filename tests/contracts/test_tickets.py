@@ -15,6 +15,7 @@ from server.adapters.tickets_redis import RedisTickets
 from server.core.tokens import Claims
 from server.ports import StoreUnavailable, Tickets
 from tests.support.clock import FakeClock
+from tests.support.guards import redis_guard
 from tests.support.people import fresh
 from tests.support.private_redis import PrivateRedis
 
@@ -53,7 +54,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
             left_ms = await client.pttl(key) - round(seconds * 1000)
             await (client.pexpire(key, left_ms) if left_ms > 0 else client.delete(key))
 
-    yield World(RedisTickets(client, prefix, chance), age)
+    yield World(RedisTickets(client, prefix, chance, redis_guard()), age)
     await client.aclose()
 
 
@@ -93,7 +94,7 @@ async def test_what_was_never_issued_gives_nothing(world: World, ticket: str) ->
 
 async def test_redis_keeps_no_ticket_only_its_hash(redis_server: PrivateRedis) -> None:
     client, prefix = make_client(redis_server.url, timeout_s=5), f"{fresh('test')}:"
-    ticket = await RedisTickets(client, prefix, lambda size: b"\x07" * size).issue(ALICE)
+    ticket = await RedisTickets(client, prefix, lambda size: b"\x07" * size, redis_guard()).issue(ALICE)
     keys = [key async for key in client.scan_iter(f"{prefix}*")]
     assert len(keys) == 1
     assert ticket.encode() not in keys[0]
@@ -102,7 +103,7 @@ async def test_redis_keeps_no_ticket_only_its_hash(redis_server: PrivateRedis) -
 
 async def test_what_another_version_kept_is_unknown(redis_server: PrivateRedis) -> None:
     client, prefix = make_client(redis_server.url, timeout_s=5), f"{fresh('test')}:"
-    tickets = RedisTickets(client, prefix, lambda size: b"\x07" * size)
+    tickets = RedisTickets(client, prefix, lambda size: b"\x07" * size, redis_guard())
     ticket = await tickets.issue(ALICE)
     (key,) = [key async for key in client.scan_iter(f"{prefix}*")]
     await client.set(key, b"something else")
@@ -112,7 +113,7 @@ async def test_what_another_version_kept_is_unknown(redis_server: PrivateRedis) 
 
 async def test_without_redis_tickets_are_unavailable() -> None:
     client = make_client("redis://127.0.0.1:1")
-    tickets = RedisTickets(client, "test:", lambda size: b"\x07" * size)
+    tickets = RedisTickets(client, "test:", lambda size: b"\x07" * size, redis_guard())
     with pytest.raises(StoreUnavailable, match="Redis"):
         await tickets.issue(ALICE)
     with pytest.raises(StoreUnavailable, match="Redis"):

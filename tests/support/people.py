@@ -5,7 +5,6 @@ server something, and what it would have pushed before that is there when the an
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from protocol.errors import ErrorCode
 from protocol.from_client import Body, Typing
 from protocol.from_server import Entry, Error, Message, Push, Sent
 from protocol.ids import Cursor, MatchId, Micros, Seq, SessionId, UserId
+from tests.support.numbers import read_gauges, read_numbers
 from tests.support.private_server import PrivateServer, private_server
 
 P = TypeVar("P")
@@ -31,8 +31,6 @@ UNLIMITED: Final = {
     "FRAME_BURST": "1000000",
 }
 BEFORE_ALL: Final[Cursor] = (Seq(0), Micros(0))
-_GAUGE: Final = re.compile(r"^# TYPE duologue_(\w+) gauge$", re.MULTILINE)
-_NUMBER: Final = re.compile(r"^duologue_(\w+?)(?:_total)? (\S+)$", re.MULTILINE)
 
 
 def fresh(stem: str) -> str:
@@ -171,8 +169,7 @@ def code_of(problem: object) -> ErrorCode:
 
 async def numbers(api: Api) -> dict[str, float]:
     """Read /metrics."""
-    text = (await api.call("GET", "/metrics")).body.decode()
-    return {name: float(value) for name, value in _NUMBER.findall(text)}
+    return read_numbers((await api.call("GET", "/metrics")).body.decode())
 
 
 async def until_numbers(api: Api, hold: Callable[[dict[str, float]], bool]) -> None:
@@ -184,7 +181,11 @@ async def until_numbers(api: Api, hold: Callable[[dict[str, float]], bool]) -> N
 
 async def gauges_at_zero(api: Api) -> None:
     """Wait until nothing is left open but the connection that asks."""
-    names = _GAUGE.findall((await api.call("GET", "/metrics")).body.decode())
-    at_rest = {name: 1.0 if name == "http_connections_open" else 0.0 for name in names}
-    assert len(at_rest) >= 5
-    await until_numbers(api, lambda now: all(now[name] == value for name, value in at_rest.items()))
+
+    async def gauges() -> dict[str, float]:
+        return read_gauges((await api.call("GET", "/metrics")).body.decode())
+
+    assert len(await gauges()) >= 5
+    async with asyncio.timeout(10):
+        while any((await gauges()).values()):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)

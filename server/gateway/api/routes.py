@@ -16,6 +16,7 @@ from starlette.routing import Route
 from protocol.errors import ErrorCode
 from protocol.from_client import JsonObject
 from protocol.schema import protocol_document
+from server.core.readiness import Ready
 from server.gateway.api.answers import JSON, Problem, answer, error
 from server.gateway.api.endpoints import Endpoints
 from server.gateway.api.limits import tell_limits
@@ -46,13 +47,6 @@ MATCH: Final = "/v1/matches/{match}"
 SESSIONS: Final = "/v1/users/{user}/sessions"
 MESSAGES: Final = "/v1/matches/{match}/messages"
 _STATUS_CODES: Final[Mapping[int, ErrorCode]] = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
-
-
-class Ready(Struct, frozen=True):
-    """Whether this node should get new connections, and what each thing that it needs says."""
-
-    ready: bool
-    checks: dict[str, str]
 
 
 class DevelopmentAnswer(Struct, frozen=True):

@@ -8,10 +8,12 @@ import pytest
 from redis.asyncio import Redis
 
 from server.adapters.limiter_memory import MemoryLimiter
-from server.adapters.limiter_redis import PAUSE_S, RedisLimiter
+from server.adapters.limiter_redis import RedisLimiter
 from server.adapters.redis_client import make_client
+from server.core.breaker import BreakerState
 from server.core.limiting import FixedWindow
 from tests.support.clock import FakeClock
+from tests.support.guards import POLICY, redis_guard
 from tests.support.people import fresh
 from tests.support.private_redis import PrivateRedis, private_redis
 
@@ -27,7 +29,7 @@ class World:
         self.local = MemoryLimiter(self.clock.micros)
         self.prefix = f"{fresh('test')}:"
         self.client = client
-        self.limiter = RedisLimiter(client, self.prefix, fallback=self.local, now=self.clock.now)
+        self.limiter = RedisLimiter(client, self.prefix, fallback=self.local, guard=redis_guard(self.clock))
 
     async def takes(self, count: int) -> list[bool]:
         return [(await self.limiter.take("alice", AUTH)).allowed for _ in range(count)]
@@ -53,8 +55,8 @@ async def test_redis_tells_the_time_and_forgets_by_itself(world: World) -> None:
 
 
 async def test_nodes_of_one_prefix_count_together_and_of_two_apart(world: World) -> None:
-    other = RedisLimiter(world.client, world.prefix, fallback=world.local, now=world.clock.now)
-    stranger = RedisLimiter(world.client, "another:", fallback=world.local, now=world.clock.now)
+    other = RedisLimiter(world.client, world.prefix, fallback=world.local, guard=redis_guard(world.clock))
+    stranger = RedisLimiter(world.client, "another:", fallback=world.local, guard=redis_guard(world.clock))
     assert await world.takes(4) == [True] * 4
     assert [(await other.take("alice", AUTH)).allowed for _ in range(2)] == [True, False]
     assert (await stranger.take("alice", AUTH)).remaining == 4
@@ -69,7 +71,7 @@ async def test_without_redis_this_node_counts_alone_and_just_as_strictly(
     assert await world.takes(7) == [True] * 5 + [False] * 2
     world.server.start()
     assert await world.takes(1) == [False]  # not asked before the pause is over
-    world.clock.advance(PAUSE_S)
+    world.clock.advance(POLICY.pause_s)
     assert await world.takes(6) == [True] * 5 + [False]
     assert [record.message for record in caplog.records if record.name.endswith("limiter_redis")] == [
         "limits.by_this_node_alone",
@@ -77,13 +79,14 @@ async def test_without_redis_this_node_counts_alone_and_just_as_strictly(
     ]
 
 
-async def test_a_frozen_redis_holds_nobody_up_twice(world: World) -> None:
-    """The first waits for its time limit, those after it do not."""
+async def test_a_frozen_redis_holds_few_up(world: World) -> None:
+    """The first wait for its time limit, those after them do not."""
     assert await world.takes(1) == [True]
     world.server.freeze()
     assert await world.takes(6) == [True] * 5 + [False]
+    assert world.limiter._guard.state is BreakerState.OPEN
     world.server.thaw()
-    world.clock.advance(PAUSE_S)
+    world.clock.advance(POLICY.pause_s)
     assert (await world.limiter.take("bob", AUTH)).remaining == 4
 
 

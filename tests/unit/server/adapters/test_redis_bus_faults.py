@@ -224,7 +224,9 @@ async def test_a_server_that_cannot_write_is_trouble_until_it_can(
     victim.say("CONFIG", "SET", "maxmemory", "1")
     try:
         await a.ear.until(lambda ear: ear.alive[-1] is False)
-        assert "OOM" in a.bus.trouble
+        async with asyncio.timeout(WITHIN_S):
+            while "OOM" not in a.bus.trouble:  # noqa: ASYNC110 - a busy machine finds something else wrong first
+                await asyncio.sleep(0.01)
     finally:
         victim.say("CONFIG", "SET", "maxmemory", "0")
     await a.ear.until(lambda ear: ear.alive[-1] is True)

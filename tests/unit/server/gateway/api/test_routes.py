@@ -10,9 +10,10 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from protocol.errors import ErrorCode
+from server.core.readiness import Ready
 from server.gateway.api.answers import Problem
 from server.gateway.api.endpoints import Endpoints
-from server.gateway.api.routes import OPERATIONS, HttpParts, Ready, application
+from server.gateway.api.routes import OPERATIONS, HttpParts, application
 from server.ports import StoreUnavailable
 from server.telemetry import Telemetry
 
