@@ -17,7 +17,7 @@ from protocol.ids import UserId
 from server.adapters.clock import SystemClock
 from server.adapters.redis_bus import RedisBus
 from server.core.notices import Kick
-from tests.support.bus_nodes import QUICK, Buses, BusNode, ending, redis_buses
+from tests.support.bus_nodes import QUICK, WITHIN_S, Buses, BusNode, ending, redis_buses
 from tests.support.private_redis import PrivateRedis, private_redis, sentinel_trio
 
 KICK = Kick(UserId("somebody"), CloseCode.REPLACED, "")
