@@ -208,7 +208,9 @@ class _Lane:
         "refused",
     )
 
-    def __init__(self, store: Record, limits: JournalLimits, routing: Routing | None, watch: CommitWatch | None) -> None:
+    def __init__(
+        self, store: Record, limits: JournalLimits, routing: Routing | None, watch: CommitWatch | None
+    ) -> None:
         self._watch = watch
         self._store = store
         self._limits = limits
