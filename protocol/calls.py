@@ -371,11 +371,12 @@ class CallIncoming(Struct, tag_field="type", tag="call.incoming", frozen=True, o
     in_call: bool = False
 
 
-class CallRang(Struct, tag_field="type", tag="call.ringing", frozen=True):
-    """A device of `user` rings."""
+class CallRang(Struct, tag_field="type", tag="call.ringing", frozen=True, omit_defaults=True):
+    """A device of `user` rings; with a `reason`, none does any more, and the call goes on without that user."""
 
     call: CallId
     user: UserId
+    reason: CallReason | None = None
 
 
 class CallJoined(Struct, tag_field="type", tag="call.joined", frozen=True):

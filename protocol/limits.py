@@ -38,8 +38,6 @@ SDP_MEDIA_MAX: Final = 32
 SDP_CANDIDATES_MAX: Final = 100
 CANDIDATE_MAX_CHARS: Final = 512
 CANDIDATES_BATCH_MAX: Final = 20
-CANDIDATES_HELD_MAX: Final = 30
-# Batches of candidates that wait for the description that they belong to.
 STREAMS_MAX: Final = 8
 SIGNALS_KEPT_MAX: Final = 128
 # That a client keeps, for each seat, until its call ends.

@@ -9,7 +9,6 @@ from server.settings.values import NO_SECRET, Secret
 from turn.configuration import RelayConfiguration
 
 Durability = Literal["checked", "waived"]
-CallPolicy = Literal["all", "relay"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 MEMORY: Final = "memory:"
 SQLITE: Final = "sqlite:"
@@ -237,9 +236,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     call_reconnect_s: Annotated[float, _seconds("A seat outlives its lost media for so long.", 0.1, 600)] = 30
     call_alone_s: Annotated[float, _seconds("One seat alone waits so long for others in a group.", 0.1, 86_400)] = 300
     call_max_s: Annotated[float, _seconds("The longest call.", 1, 604_800)] = 14_400
-    call_policy: Annotated[
-        CallPolicy, _text("`relay`: every call goes through a TURN server, so that nobody learns another's address.")
-    ] = "all"
     call_starts_per_min: Annotated[int, _count("Calls that a user may start per minute.", 1, 100_000)] = 6
     call_unanswered_max: Annotated[
         int, _count("Calls of one user in one match that may stay unanswered within 10 minutes.", 1, 100_000)
