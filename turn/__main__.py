@@ -1,0 +1,8 @@
+"""`python -m turn`: check the relays of this installation, and write a configuration for coturn."""
+
+import sys
+
+from turn.tool.command import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
