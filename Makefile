@@ -6,10 +6,10 @@
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 SHELL := /bin/sh
 
-# Programs that `make cluster` runs, as binary:package, and what tests need beside them. Issues that bring coturn add theirs.
+# Programs that `make cluster` runs, as binary:package, and what tests need beside them.
 CLUSTER_PACKAGES := nginx:nginx postgres:postgresql-15 redis-server:redis-server
 DEBIAN_PACKAGES := $(CLUSTER_PACKAGES) chromium:chromium pgbouncer:pgbouncer \
-	turnserver:coturn
+	turnserver:coturn ip:iproute2
 
 PYTHON := .venv/bin/python
 UV := .tools/bin/uv

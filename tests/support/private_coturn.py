@@ -63,18 +63,26 @@ class PrivateCoturn:
 
 @contextmanager
 def private_coturn(
-    folder: Path, *options: str, secret: str = SECRET, tls: tuple[Path, Path] | None = None
+    folder: Path,
+    *options: str,
+    secret: str = SECRET,
+    tls: tuple[Path, Path] | None = None,
+    peers: Sequence[str] = ("--allow-loopback-peers",),
 ) -> Iterator[PrivateCoturn]:
-    """Run one until the block ends; `tls` is a certificate and its key, `options` are added to the command line."""
+    """Run one until the block ends; without a secret it lets everybody in.
+
+    `tls` is a certificate and its key, `options` are added to the command line.
+    """
     port, tls_port = free_port(), free_port() if tls else None
     lowest = FIRST_RELAY_PORT + port % STRETCHES * RELAY_PORTS
     log = folder / f"coturn-{port}.log"
     argv = [
         *(find_program("turnserver"), "-n", f"--listening-ip={HOST}", f"--relay-ip={HOST}", f"--listening-port={port}"),
         *(f"--min-port={lowest}", f"--max-port={lowest + RELAY_PORTS - 1}", f"--realm={REALM}", "--fingerprint"),
-        *("--use-auth-secret", f"--static-auth-secret={secret}", "--relay-threads=1"),
-        # Without --no-cli it refuses loopback peers; both are for tests alone.
-        *("--allow-loopback-peers", "--no-cli", "--no-rfc5780", "--no-dtls"),
+        *(("--use-auth-secret", f"--static-auth-secret={secret}") if secret else ("--no-auth",)),
+        "--relay-threads=1",
+        # Without --no-cli it refuses to start with loopback peers, which are for tests alone.
+        *("--no-cli", "--no-rfc5780", "--no-dtls", *peers),
         *(f"--pidfile={folder}/coturn-{port}.pid", f"--userdb={folder}/coturn-{port}.db"),
         *("--log-file=stdout", "--simple-log", "-v"),
         *_tls_options(tls, tls_port),

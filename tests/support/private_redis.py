@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -172,8 +173,11 @@ def private_tls_redis(folder: Path) -> Iterator[tuple[PrivateRedis, str]]:
         yield server, f"rediss://localhost:{port}"
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate for localhost and its key, good for a day."""
+def make_certificate(folder: Path, address: str | None = None) -> tuple[Path, Path]:
+    """Write a certificate for localhost (and an address) and its key, good for a day."""
+    names: list[x509.GeneralName] = [x509.DNSName("localhost")]
+    if address is not None:
+        names.append(x509.IPAddress(ip_address(address)))
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     today = datetime.now(UTC)
@@ -185,7 +189,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
         .serial_number(1)
         .not_valid_before(today - timedelta(days=1))
         .not_valid_after(today + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM

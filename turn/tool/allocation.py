@@ -5,8 +5,7 @@ Every step is one request whose refusal is an exception, where a browser says no
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 from aioice import stun
@@ -37,8 +36,9 @@ class _Receiver(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: PeerAddress) -> None:
         if data.startswith(_QUESTION):
             _send(self._client, b"!" + data[1:])
-        elif not self.answer.done():
-            self.answer.set_result(data[1:])
+        else:
+            with suppress(asyncio.InvalidStateError):  # networks deliver twice at times
+                self.answer.set_result(data[1:])
 
 
 class Allocation:
@@ -73,18 +73,24 @@ class Allocation:
         _send(self._client, _QUESTION + question)
         return await self._receiver.answer
 
+    async def close(self) -> None:
+        """Give the allocation back, or leave it to end by itself when the relay does not answer."""
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await self._client.delete()
+        except (TimeoutError, OSError):
+            self._client.transport.close()
 
-@asynccontextmanager
-async def allocated(url: IceUrl, credential: Credential | None, tls: ssl.SSLContext) -> AsyncIterator[Allocation]:
-    """Hold an allocation for as long as the block runs; without a credential the relay has to refuse."""
+
+async def allocate(url: IceUrl, credential: Credential | None, tls: ssl.SSLContext) -> Allocation:
+    """Make an allocation, to be closed; without a credential the relay has to refuse."""
     client = await _connect(url, credential, tls)
     try:
         await client.connect()
-        yield Allocation(client)
-    finally:
-        with suppress(TimeoutError, OSError):
-            async with asyncio.timeout(FAREWELL_S):
-                await _leave(client)
+    except BaseException:
+        client.transport.close()
+        raise
+    return Allocation(client)
 
 
 async def reflected(url: IceUrl, tls: ssl.SSLContext) -> PeerAddress:
@@ -100,15 +106,6 @@ async def reflected(url: IceUrl, tls: ssl.SSLContext) -> PeerAddress:
 
 def _send(client: TurnClientProtocol, data: bytes) -> None:
     client._send(_CHANNEL.to_bytes(2, "big") + len(data).to_bytes(2, "big") + data)
-
-
-async def _leave(client: TurnClientProtocol) -> None:
-    """Give the allocation back, if there is one, and close."""
-    try:
-        if client.relayed_address is not None:
-            await client.delete()
-    finally:
-        client.transport.close()
 
 
 async def _connect(url: IceUrl, credential: Credential | None, tls: ssl.SSLContext) -> TurnClientProtocol:

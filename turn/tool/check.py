@@ -16,7 +16,7 @@ from msgspec import Struct
 from protocol.ids import Micros
 from turn.configuration import RelayConfiguration
 from turn.credentials import US_PER_S, Credential, ephemeral
-from turn.tool.allocation import Allocation, PeerAddress, allocated, reflected
+from turn.tool.allocation import Allocation, PeerAddress, allocate, reflected
 from turn.tool.words import code_of, words_of
 from turn.urls import IceUrl
 
@@ -129,31 +129,38 @@ class Checker:
             except stun.TransactionFailed as failed:
                 refused.append(f"{host} ({code_of(failed)})")
             except Problem:
-                self._say("warning", f"does not answer when asked to relay to {host}")
+                self._say("warning", f"gives no answer when asked to relay to {host}; not asked any further")
+                break
             else:
                 self._fail(f"relays to {host}, {who}: add it to `denied-peer-ip` (python -m turn config shows all)")
         if refused:
             self._say("ok", f"refuses to relay to {', '.join(refused)}")
 
     async def _come_without_right(self, url: IceUrl) -> None:
-        if await self._is_let_in(url, None):
-            self._fail("lets everybody in without credentials: remove `no-auth`")
-        elif not self._questions.configuration.secrets:
-            return
-        elif await self._is_let_in(url, self._credential(-LATE_S)):
-            self._say(
-                "warning", f"accepts credentials that ended {LATE_S} s ago: compare its clock with this machine's"
-            )
-        else:
-            self._say("ok", "refuses who has no credentials, and credentials that have ended")
+        answers = [await self._come(url, None)]
+        if self._questions.configuration.secrets:
+            answers.append(await self._come(url, self._credential(-LATE_S)))
+        match answers:
+            case ["let in", *_]:
+                self._fail("lets everybody in without credentials: remove `no-auth`")
+            case [_, "let in"]:
+                self._say(
+                    "warning", f"accepts credentials that ended {LATE_S} s ago: compare its clock with this machine's"
+                )
+            case [*_] if "silent" in answers:
+                self._say("warning", "gives no answer to who has no credentials, or ended ones")
+            case _:
+                self._say("ok", "refuses who has no credentials, or ended ones")
 
-    async def _is_let_in(self, url: IceUrl, credential: Credential | None) -> bool:
+    async def _come(self, url: IceUrl, credential: Credential | None) -> Literal["let in", "refused", "silent"]:
         async with AsyncExitStack() as stack:
             try:
                 await self._enter(stack, url, credential)
+            except stun.TransactionFailed:
+                return "refused"
             except Problem:
-                return False
-            return True
+                return "silent"
+            return "let in"
 
     # ---- why not
 
@@ -165,9 +172,9 @@ class Checker:
         if not configuration.secrets:
             return f"{text}: it does not know TURN_USERNAME with TURN_PASSWORD, or it wants secrets (`use-auth-secret`)"
         for number, secret in enumerate(configuration.secrets[1:], start=2):
-            if await self._is_let_in(url, self._credential(configuration.ttl_s, secret)):
+            if await self._come(url, self._credential(configuration.ttl_s, secret)) == "let in":
                 return f"{text}: it knows number {number} of TURN_SECRETS, not number 1, which signs; give it that one first"
-        if await self._is_let_in(url, self._credential(FAR_S)):
+        if await self._come(url, self._credential(FAR_S)) == "let in":
             return f"{text}: to its clock they have ended already, so the clocks differ by more than TURN_TTL_S"
         return f"{text}: none of TURN_SECRETS is a secret of its (`use-auth-secret` with `static-auth-secret`)"
 
@@ -181,14 +188,25 @@ class Checker:
         return ephemeral(secret or configuration.secrets[0], SUBJECT, end)
 
     async def _enter(self, stack: AsyncExitStack, url: IceUrl, credential: Credential | None) -> Allocation:
-        return await self._within(stack.enter_async_context(allocated(url, credential, self._questions.tls)))
+        allocation = await self._within(allocate(url, credential, self._questions.tls))
+        stack.push_async_callback(allocation.close)
+        return allocation
 
     async def _within(self, answer: Awaitable[T]) -> T:
-        async with asyncio.timeout(self._questions.limit_s):
-            return await answer
+        # As a task of its own: exceptions thrown into a coroutine that waits are lost on Python 3.11's tracers, and so would
+        # be the coverage of everything above it.
+        (found,) = await asyncio.gather(_limited(answer, self._questions.limit_s), return_exceptions=True)
+        if isinstance(found, BaseException):
+            raise found
+        return found
 
     def _fail(self, text: str) -> None:
         self._say("FAILED", text)
+
+
+async def _limited(answer: Awaitable[T], limit_s: float) -> T:
+    async with asyncio.timeout(limit_s):
+        return await answer
 
 
 async def _meet(first: Allocation, second: Allocation) -> None:

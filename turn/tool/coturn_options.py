@@ -135,4 +135,6 @@ def _redis(url: str) -> CoturnRedis | None:
     if parts.scheme != "redis" or not host:
         raise OptionsRefused("TURN_REDIS_URL: coturn's files know redis://:password@host:port/database only")
     password = unquote(parts.password or "")
-    return CoturnRedis(host, port, database, _value("TURN_REDIS_URL", password) if password else "")
+    if password and not _VALUE.fullmatch(password):
+        raise OptionsRefused("TURN_REDIS_URL: a password with characters that coturn's file cannot carry")
+    return CoturnRedis(host, port, database, password)

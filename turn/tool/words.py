@@ -35,7 +35,7 @@ def words_of(problem: Exception, url: IceUrl, limit_s: float) -> str:
         case ssl.SSLCertVerificationError():
             return f"the certificate is not accepted: {problem.verify_message}"
         case ssl.SSLError():
-            return f"no TLS at this port, or none that is safe ({problem.reason or 'no reason given'})"
+            return f"no TLS at this port, or none that is safe ({problem.reason})"
         case socket.gaierror():
             return f"the name {url.host} cannot be resolved"
         case ConnectionRefusedError():
