@@ -43,7 +43,6 @@ NO_TLS.reason = "WRONG_VERSION_NUMBER"
         (ConnectionError("TURN allocation response is missing LIFETIME"), "no connection: TURN allocation response is missing LIFETIME"),
         (ValueError("odd"), "ValueError: odd"),
     ],
-    ids=repr,
 )  # fmt: skip
 def test_each_problem_has_its_words(problem: Exception, words: str) -> None:
     assert words_of(problem, URL, 5.0) == words
