@@ -110,7 +110,7 @@ OF_4_6 = {"no-tlsv1", "no-tlsv1_1", "no-stun-backward-compatibility", "response-
         ((4, 14, 0), {"no-dtls", "unauthorized-ratelimit"}, OF_4_6),
         ((4, 17, 1), {"unauthorized-ratelimit"}, {*OF_4_6, "no-dtls"}),
     ],
-    ids=str,
+    ids=["4.6.1", "4.7.0", "4.14.0", "4.17.1"],
 )
 def test_options_are_those_of_the_version(version: tuple[int, int, int], there: set[str], not_there: set[str]) -> None:
     written = set(lines(version=version, certificate="/etc/turn/chain.pem", key="/etc/turn/key.pem", tls_port=443))
