@@ -5,6 +5,7 @@ Called in commit order and without awaiting, so that every connection sees a mat
 
 from collections.abc import Collection
 
+from protocol.calls import CallEntry
 from protocol.from_client import JsonObject
 from protocol.from_server import (
     AppEvent,
@@ -50,6 +51,10 @@ class Delivery:
         if self._typing.stopped(message.sender, message.match):
             self._hub.drop_latest(appended.members, ("typing", message.match, message.sender))
         self._push(appended.members, frame(message), skip=sender)
+
+    def call_told(self, entry: CallEntry, members: Members) -> None:
+        """Push what the log says of a call to every connection of every member."""
+        self._push(members, frame(entry))
 
     def members_set(self, change: MembersSet) -> None:
         """Tell those who joined of the match, those who were and are there of the change, those who left that they did."""

@@ -9,6 +9,7 @@ from protocol.ids import MatchId, Micros, Seq, SessionId, UserId
 from server.core.calls import (
     CallChange,
     CallChanged,
+    CallRow,
     CallRows,
     CallSettings,
     CallsPage,
@@ -224,13 +225,13 @@ class Calls(Protocol):
     async def call_view(
         self, *, call: CallId | None = None, match: MatchId | None = None, caller: UserId | None, since_us: int
     ) -> CallView:
-        """Read `call`, or the live call of `match`, and what a decision about it needs.
+        """Read `call`, or the newest call of `match`, live or over, and what a decision about it needs.
 
         `unanswered` counts calls of `caller` in that match which nobody took and that began at most `since_us` ago.
         """
 
-    async def live_calls(self, user: UserId) -> CallRows:
-        """Read the live calls of the user's present matches, oldest first."""
+    async def live_calls(self, users: Sequence[UserId]) -> Sequence[tuple[CallRow, ...]]:
+        """Read for each of `users` the live calls of their present matches, oldest first."""
 
     async def claim_due_calls(self, claim_us: int, limit: int) -> CallRows:
         """Take over calls whose deadline has passed; nobody else gets them for `claim_us`, unless they are changed."""

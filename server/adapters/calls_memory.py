@@ -1,6 +1,6 @@
 """The calls of the memory store: rows, who is in which, what is due. The log is the store's."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 from msgspec import Struct
@@ -31,11 +31,12 @@ class _Kept(Struct):
 class CallBook:
     """Every call there was, in the order of their starts."""
 
-    __slots__ = ("_alive", "_calls", "_live", "_seats", "_settings")
+    __slots__ = ("_alive", "_calls", "_live", "_newest", "_seats", "_settings")
 
     def __init__(self) -> None:
         self._calls: dict[CallId, _Kept] = {}
         self._live: dict[MatchId, _Kept] = {}
+        self._newest: dict[MatchId, CallId] = {}
         # In which call each user has a seat.
         self._seats: dict[UserId, CallId] = {}
         self._settings: dict[UserId, CallSettings] = {}
@@ -72,7 +73,9 @@ class CallBook:
             entry,
         )
         self._calls[change.call] = kept
-        if change.ended_at is None:
+        if before is None:
+            self._newest[change.match] = change.call
+        if change.ended_at is None:  # In the place that it has, so that the oldest stays the first.
             self._live[change.match] = kept
         elif before is not None:
             self._live.pop(change.match, None)
@@ -88,10 +91,13 @@ class CallBook:
         kept = self._calls.get(call)
         return kept.row if kept else None
 
-    def live(self, match: MatchId) -> CallRow | None:
-        """Return the live call of a match."""
-        kept = self._live.get(match)
-        return kept.row if kept else None
+    def newest(self, match: MatchId) -> CallRow | None:
+        """Return the newest call of a match, live or over."""
+        return self.row(self._newest[match]) if match in self._newest else None
+
+    def live_of(self, matches: Collection[MatchId]) -> tuple[CallRow, ...]:
+        """Return the live calls of `matches`, oldest first."""
+        return tuple(kept.row for match, kept in self._live.items() if match in matches)
 
     def is_newest(self, entry: CallEntry) -> bool:
         """Tell whether no later entry tells of the same call."""

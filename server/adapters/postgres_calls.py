@@ -33,7 +33,7 @@ CHANGE: Final = (
     "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
 )
 VIEW: Final = "SELECT * FROM duologue.call_view($1, $2, $3, $4, $5)"
-LIVE: Final = "SELECT * FROM duologue.live_calls($1, $2)"
+LIVE: Final = "SELECT * FROM duologue.live_calls($1)"
 CLAIM: Final = "SELECT * FROM duologue.claim_due_calls($1, $2, $3)"
 ORPHANED: Final = "SELECT * FROM duologue.orphaned_calls($1, $2, $3, $4)"
 PAGE: Final = "SELECT * FROM duologue.calls_page($1, $2, $3, $4)"
@@ -97,18 +97,17 @@ class CallTable:
         (row,) = await self._read(VIEW, *known, caller, since_us, self._time())
         return _view(row)
 
-    async def live(self, user: UserId) -> CallRows:
-        """Read the live calls of the user's matches."""
-        return await self._rows(await self._read(LIVE, user, self._time()) if is_storable(user) else ())
+    async def live(self, users: Sequence[UserId]) -> list[tuple[CallRow, ...]]:
+        """Read the live calls of the users' matches."""
+        found: list[list[CallRow]] = [[] for _ in users]
+        for row in await self._read(LIVE, [user if is_storable(user) else "" for user in users]):
+            found[row["place"] - 1].append(_row(row))
+        return [tuple(rows) for rows in found]
 
     async def claim_due(self, claim_us: int, limit: int) -> CallRows:
         """Take over calls whose deadline has passed."""
-        return await self._rows(await self._write(CLAIM, claim_us, limit, self._time()))
-
-    async def _rows(self, rows: Rows) -> CallRows:
-        if rows:
-            return CallRows(rows[0]["asked_at"], tuple(map(_row, rows)))
-        return CallRows(Micros(0), ())
+        rows = await self._write(CLAIM, claim_us, limit, self._time())
+        return CallRows(rows[0]["asked_at"] if rows else Micros(0), tuple(map(_row, rows)))
 
     async def orphaned(self, node: str, silent_us: int, limit: int) -> OrphanedCalls:
         """Note that `node` lives; read calls with seats on others that do not."""

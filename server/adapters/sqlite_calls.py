@@ -128,7 +128,7 @@ class CallReader:
     ) -> CallView:
         """Read a call and what a decision about it needs."""
         name = match if call is None else call
-        statement = SQL["live_call" if call is None else "call_by_id"]
+        statement = SQL["newest_call" if call is None else "call_by_id"]
         found = self._execute(statement, (name,)).fetchone() if name is not None and is_storable(name) else None
         if found is None:
             return CallView(now, None, None, (), (), {}, {}, 0)
@@ -148,10 +148,14 @@ class CallReader:
             unanswered=int(self._execute(SQL["unanswered"], counted).fetchone()[0]),
         )
 
-    def live(self, user: UserId, now: Micros) -> CallRows:
-        """Read the live calls of the user's matches."""
-        rows = self._execute(SQL["live_calls"], (user,)).fetchall() if is_storable(user) else []
-        return CallRows(now, _rows(rows))
+    def live(self, users: Sequence[UserId]) -> list[tuple[CallRow, ...]]:
+        """Read the live calls of the users' matches."""
+        found: list[list[CallRow]] = [[] for _ in users]
+        if self._execute(SQL["is_any_call_live"]).fetchone() == (1,):
+            wanted = json_list([user if is_storable(user) else "" for user in users])
+            for place, *row in self._execute(SQL["live_calls"], (wanted,)):
+                found[place] += _rows([row])
+        return [tuple(rows) for rows in found]
 
     def page(self, user: UserId | None, match: MatchId | None, before: CallId | None, limit: int) -> CallsPage:
         """Read a page, newest first."""

@@ -13,7 +13,7 @@ from protocol.limits import PAGE_MAX_BYTES
 from server.adapters.sqlite_calls import CallReader
 from server.adapters.sqlite_rows import entry_of_row, json_list
 from server.adapters.sqlite_statements import SQL
-from server.core.calls import CallRows, CallSettings, CallsPage, CallView
+from server.core.calls import CallRow, CallSettings, CallsPage, CallView
 from server.core.log import (
     NOT_FOUND,
     NOT_MEMBER,
@@ -203,9 +203,9 @@ class Reader:
         """Read a call and what a decision about it needs."""
         return self._in_snapshot(lambda: self._calls.view(call, match, caller, now, since_us))
 
-    def live_calls(self, user: UserId, now: Micros) -> CallRows:
-        """Read the live calls of the user's matches."""
-        return self._calls.live(user, now)
+    def live_calls(self, users: Sequence[UserId]) -> list[tuple[CallRow, ...]]:
+        """Read the live calls of the users' matches."""
+        return self._in_snapshot(lambda: self._calls.live(users))
 
     def list_calls(self, user: UserId | None, match: MatchId | None, before: CallId | None, limit: int) -> CallsPage:
         """Read a page of calls."""

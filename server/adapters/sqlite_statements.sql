@@ -187,9 +187,10 @@ ON CONFLICT (user_no, call_no) DO UPDATE SET is_seated = excluded.is_seated;
 SELECT x.match_id, x.match_no, c.call_id, c.version, c.value
 FROM calls c CROSS JOIN matches x ON x.match_no = c.match_no WHERE c.call_id = ?;
 
--- name: live_call
+-- name: newest_call
 SELECT x.match_id, x.match_no, c.call_id, c.version, c.value
-FROM matches x LEFT JOIN calls c ON c.match_no = x.match_no AND c.ended_at IS NULL WHERE x.match_id = ?;
+FROM matches x LEFT JOIN calls c ON c.call_no = (SELECT max(call_no) FROM calls WHERE match_no = x.match_no)
+WHERE x.match_id = ?;
 
 -- name: seats_of_members
 SELECT u.user_id, c.call_id
@@ -210,13 +211,17 @@ WHERE m.match_no = ? AND m.until_seq IS NULL;
 SELECT count(*) FROM calls
 WHERE match_no = ? AND caller_no = (SELECT user_no FROM users WHERE user_id = ?) AND is_missed = 1 AND started_at > ?;
 
+-- name: is_any_call_live
+SELECT EXISTS (SELECT 1 FROM calls WHERE ended_at IS NULL);
+
 -- name: live_calls
-SELECT x.match_id, x.match_no, c.call_id, c.version, c.value
-FROM users u
+SELECT wanted.key, x.match_id, x.match_no, c.call_id, c.version, c.value
+FROM json_each(?) wanted
+CROSS JOIN users u ON u.user_id = wanted.value
 CROSS JOIN members m ON m.user_no = u.user_no AND m.until_seq IS NULL
 CROSS JOIN calls c ON c.match_no = m.match_no AND c.ended_at IS NULL
 CROSS JOIN matches x ON x.match_no = c.match_no
-WHERE u.user_id = ? ORDER BY c.call_no;
+ORDER BY c.call_no;
 
 -- name: due_calls
 SELECT x.match_id, x.match_no, c.call_id, c.version, c.value

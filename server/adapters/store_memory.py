@@ -17,6 +17,7 @@ from server.core.calls import (
     CallChange,
     CallChanged,
     CallNote,
+    CallRow,
     CallRows,
     CallSettings,
     CallsPage,
@@ -329,7 +330,7 @@ class MemoryStore:
         """Read a call and what a decision about it needs."""
         self._check_open()
         now = self._clock.micros()
-        row = self._calls.row(call) if call is not None else self._calls.live(match) if match is not None else None
+        row = self._calls.row(call) if call is not None else self._calls.newest(match) if match is not None else None
         name = row.match if row is not None else match if call is None else None
         log = self._matches.get(name) if name is not None else None
         if log is None:
@@ -346,11 +347,10 @@ class MemoryStore:
             unanswered=self._calls.unanswered(log.match, caller, now - since_us),
         )
 
-    async def live_calls(self, user: UserId) -> CallRows:
-        """Read the live calls of the user's matches."""
+    async def live_calls(self, users: Sequence[UserId]) -> Sequence[tuple[CallRow, ...]]:
+        """Read the live calls of the users' matches."""
         self._check_open()
-        rows = [row for match in self._matches_of.get(user, ()) if (row := self._calls.live(match)) is not None]
-        return CallRows(self._clock.micros(), tuple(rows))
+        return [self._calls.live_of(self._matches_of.get(user, ())) for user in users]
 
     async def claim_due_calls(self, claim_us: int, limit: int) -> CallRows:
         """Take over calls whose deadline has passed."""

@@ -25,6 +25,7 @@ from server.adapters.postgres_write import Timeline, Writer
 from server.core.calls import (
     CallChange,
     CallChanged,
+    CallRow,
     CallRows,
     CallSettings,
     CallsPage,
@@ -259,9 +260,9 @@ class PostgresStore:
         """Read a call and what a decision about it needs; never from a replica."""
         return await self._calls.view(call, match, caller, since_us)
 
-    async def live_calls(self, user: UserId) -> CallRows:
-        """Read the live calls of the user's matches."""
-        return await self._calls.live(user)
+    async def live_calls(self, users: Sequence[UserId]) -> Sequence[tuple[CallRow, ...]]:
+        """Read the live calls of the users' matches, all in one go."""
+        return await self._calls.live(users)
 
     async def claim_due_calls(self, claim_us: int, limit: int) -> CallRows:
         """Take over calls whose deadline has passed."""

@@ -17,6 +17,7 @@ from server.adapters.sqlite_write import Writer
 from server.core.calls import (
     CallChange,
     CallChanged,
+    CallRow,
     CallRows,
     CallSettings,
     CallsPage,
@@ -144,10 +145,9 @@ class SqliteStore:
         now = self._clock.micros()
         return await self._reader().run(lambda reader: reader.call_view(call, match, caller, now, since_us))
 
-    async def live_calls(self, user: UserId) -> CallRows:
-        """Read the live calls of the user's matches."""
-        now = self._clock.micros()
-        return await self._reader().run(lambda reader: reader.live_calls(user, now))
+    async def live_calls(self, users: Sequence[UserId]) -> Sequence[tuple[CallRow, ...]]:
+        """Read the live calls of the users' matches, all in one go."""
+        return await self._reader().run(lambda reader: reader.live_calls(users))
 
     async def claim_due_calls(self, claim_us: int, limit: int) -> CallRows:
         """Take over calls whose deadline has passed."""

@@ -52,7 +52,7 @@ class CallView(Struct, frozen=True):
 
 
 class CallRows(Struct, frozen=True):
-    """Rows, and the time by which their deadlines go."""
+    """Rows, and if there are any the time by which their deadlines go."""
 
     now: Micros
     rows: tuple[CallRow, ...]
@@ -66,7 +66,7 @@ class OrphanedCall(Struct, frozen=True):
 
 
 class OrphanedCalls(Struct, frozen=True):
-    """Such calls, and the time."""
+    """Such calls, and if there are any the time."""
 
     now: Micros
     calls: tuple[OrphanedCall, ...]

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
+from protocol.calls import CallId
 from protocol.ids import MatchId, Micros, Seq, SessionId, UserId
 
 
@@ -40,7 +41,16 @@ class Revoked(Struct, frozen=True, tag="revoked"):
     until: Micros | None = None
 
 
-Notice = MembersNews | Kick | Revoked
+class CallNews(Struct, frozen=True, tag="call"):
+    """The call's row is at `version` and holds `value`, JSON; whoever knows a later one keeps that."""
+
+    call: CallId
+    match: MatchId
+    version: int
+    value: Raw
+
+
+Notice = MembersNews | Kick | Revoked | CallNews
 
 _decode: Final[Callable[[bytes], Notice]] = msgspec.json.Decoder(Notice).decode
 _encode: Final = msgspec.json.Encoder().encode

@@ -35,6 +35,8 @@ class Telemetry(Struct, gc=False):
     http_connections_open: Annotated[int, _gauge("Connections open now that are not (yet) WebSockets.")] = 0
     sessions_authenticated: Annotated[int, _gauge("Connections that said who they are.")] = 0
     users_online: Annotated[int, _gauge("Users with at least one connection.")] = 0
+    call_seats: Annotated[int, _gauge("Connections that sit in a call.")] = 0
+    call_events_waiting: Annotated[int, _gauge("Events of calls that are under way or wait for the store.")] = 0
     journal_queue_depth: Annotated[int, _gauge("Messages waiting for the store.")] = 0
     journal_lane_depth: Annotated[dict[str, int], _gauge("Messages waiting in each lane of the journal.", "lane")] = {}
     reads_queue_depth: Annotated[int, _gauge("Reads waiting for a lane.")] = 0
@@ -69,6 +71,14 @@ class Telemetry(Struct, gc=False):
     repairs: Annotated[
         int, _counter("Times that frames from other nodes may have been missed and were told again.")
     ] = 0
+    calls_started: Annotated[int, _counter("Calls that began.")] = 0
+    calls_answered: Annotated[int, _counter("Calls that somebody answered.")] = 0
+    calls_ended: Annotated[int, _counter("Calls that ended, for whatever reason.")] = 0
+    calls_missed: Annotated[int, _counter("…of those, the ones that nobody took.")] = 0
+    call_time_outs: Annotated[int, _counter("Times that this node took up a call's time-out.")] = 0
+    call_conflicts: Annotated[int, _counter("Decisions made again because the call had changed meanwhile.")] = 0
+    call_signals: Annotated[int, _counter("Signals handed on from seat to seat.")] = 0
+    call_signals_refused: Annotated[int, _counter("Signals refused: no seat, too many, or not well formed.")] = 0
     ice_issued: Annotated[int, _counter("Lists of ICE servers handed out.")] = 0
     ice_refused: Annotated[int, _counter("Lists of ICE servers refused as too many for one user.")] = 0
     ice_degraded: Annotated[int, _counter("Lists handed out without the relays that are configured.")] = 0

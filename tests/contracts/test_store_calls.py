@@ -7,7 +7,7 @@ from msgspec import structs
 
 from protocol.calls import CallEntry, CallId, CallOutcome
 from protocol.ids import MatchId, Micros, Seq, UserId
-from server.core.calls import DEFAULT_SETTINGS, STALE, CallSettings, CallStale, OrphanedCall
+from server.core.calls import DEFAULT_SETTINGS, STALE, CallRow, CallSettings, CallStale, OrphanedCall
 from server.core.log import Mark
 from server.ports import StoreUnavailable
 from tests.support.call_rows import CALL, changed, next_change, note, opened, record
@@ -19,6 +19,11 @@ TEN_MINUTES_US = 600_000_000
 async def unread(world: World, user: UserId) -> int:
     (page,) = await world.store.welcome([user], 1)
     return page.matches[0].unread
+
+
+async def live(world: World, user: UserId) -> tuple[CallRow, ...]:
+    _, rows = await record(world).live_calls([UserId("nobody"), user])
+    return rows
 
 
 async def test_a_call_and_its_entry_are_one_commit(world: World) -> None:
@@ -183,15 +188,18 @@ async def test_a_view_has_what_a_decision_needs(world: World) -> None:
         assert view.settings == {BOB: CallSettings("busy", relay_only=True)}
 
 
-async def test_an_ended_call_is_found_by_its_name_only(world: World) -> None:
+async def test_an_ended_call_is_found_by_its_name_and_as_the_newest_of_its_match(world: World) -> None:
     await world.make(ALICE, BOB)
     first = opened(world)
     await record(world).change_call(first)
     ended = changed(await record(world).change_call(next_change(world, first, CallOutcome.CANCELLED, ends=True)))
     assert (await record(world).call_view(call=CALL, caller=None, since_us=0)).row == ended.row
     of_match = await record(world).call_view(match=M, caller=None, since_us=0)
-    assert (of_match.row, of_match.in_call) == (None, {})
-    assert (await record(world).live_calls(BOB)).rows == ()
+    assert (of_match.row, of_match.in_call) == (ended.row, {})
+    newer = changed(await record(world).change_call(opened(world, "call-2")))
+    assert (await record(world).call_view(match=M, caller=None, since_us=0)).row == newer.row
+    await record(world).change_call(next_change(world, opened(world, "call-2"), CallOutcome.CANCELLED, ends=True))
+    assert await live(world, BOB) == ()
 
 
 async def test_calls_that_nobody_took_are_counted_for_a_while(world: World) -> None:
@@ -214,11 +222,11 @@ async def test_a_user_finds_the_live_calls_of_their_matches(world: World) -> Non
     first = changed(await record(world).change_call(opened(world)))
     second = opened(world, "call-2", "m2", users=(CAROL,), seated=(CAROL,))
     other = changed(await record(world).change_call(second))
-    assert (await record(world).live_calls(BOB)).rows == (first.row, other.row)
-    assert (await record(world).live_calls(ALICE)).rows == (first.row,)
+    assert await live(world, BOB) == (first.row, other.row)
+    assert await live(world, ALICE) == (first.row,)
     await world.make(CAROL, ALICE, match="m2")
-    assert (await record(world).live_calls(BOB)).rows == (first.row,)
-    assert (await record(world).live_calls(UserId("nobody"))).rows == ()
+    assert await live(world, BOB) == (first.row,)
+    assert await live(world, UserId("nobody")) == ()
 
 
 async def test_what_is_due_is_claimed_once_and_again_when_nothing_came_of_it(world: World) -> None:
@@ -298,7 +306,7 @@ async def test_names_that_cannot_be_stored_are_of_nobody(world: World, bad: str)
     calls, user, match = record(world), UserId(bad), MatchId(bad)
     assert (await calls.call_view(match=match, caller=None, since_us=0)).match is None
     assert (await calls.call_view(call=CallId(bad), caller=None, since_us=0)).row is None
-    assert (await calls.live_calls(user)).rows == ()
+    assert await live(world, user) == ()
     assert (await calls.list_calls(user=user, match=match, before=CallId(bad), limit=1)).rows == ()
     assert await calls.call_settings(user) == DEFAULT_SETTINGS
     assert await calls.change_call(opened(world, match=bad)) == STALE
@@ -318,6 +326,6 @@ async def test_notes_of_every_kind_are_read_as_they_were_written(world: World) -
 async def test_a_closed_store_is_unavailable(world: World) -> None:
     await world.store.close()
     with pytest.raises(StoreUnavailable):
-        await record(world).live_calls(ALICE)
+        await record(world).live_calls([ALICE])
     with pytest.raises(StoreUnavailable):
         await record(world).change_call(opened(world))

@@ -129,7 +129,7 @@ BEGIN
     END IF;
 END $$;
 
--- All that a decision needs, of one moment: the call p_call, or with null the live call of p_match; who is in its match, who of
+-- All that a decision needs, of one moment: the call p_call, or with null the newest call of p_match; who is in its match, who of
 -- them has blocked whom, how they want to be called, where they have a seat; how many of p_caller's calls there nobody took
 -- since p_since_us ago.
 CREATE FUNCTION call_view(
@@ -146,7 +146,7 @@ BEGIN
     IF p_call IS NULL THEN
         SELECT * INTO v_match FROM matches x WHERE x.match_id = p_match;
         SELECT c.call_id, c.version, c.value INTO call_id, version, value
-        FROM calls c WHERE c.match_no = v_match.match_no AND c.ended_at IS NULL;
+        FROM calls c WHERE c.match_no = v_match.match_no ORDER BY c.call_no DESC LIMIT 1;
     ELSE
         SELECT c.call_id, c.version, c.value INTO call_id, version, value FROM calls c WHERE c.call_id = p_call;
         SELECT x.* INTO v_match FROM matches x JOIN calls c USING (match_no) WHERE c.call_id = p_call;
@@ -166,14 +166,24 @@ BEGIN
     WHERE c.match_no = v_match.match_no AND c.caller = p_caller AND c.is_missed AND c.started_at > asked_at - p_since_us;
 END $$;
 
--- Live calls of the user's matches: to ring, to go on with, to join.
-CREATE FUNCTION live_calls(p_user text, p_now bigint)
-RETURNS TABLE (asked_at bigint, match_id text, call_id text, version bigint, value bytea)
-LANGUAGE sql STABLE SET search_path = duologue, pg_temp SET enable_seqscan = off AS $$
-    SELECT coalesce(p_now, now_us()), x.match_id, c.call_id, c.version, c.value
-    FROM members m JOIN calls c ON c.match_no = m.match_no AND c.ended_at IS NULL JOIN matches x ON x.match_no = c.match_no
-    WHERE m.user_id = p_user AND m.until_seq IS NULL ORDER BY c.call_no
-$$;
+-- Live calls of the matches of each of p_users: to ring, to go on with, to join.
+CREATE FUNCTION live_calls(p_users text[])
+RETURNS TABLE (place bigint, match_id text, call_id text, version bigint, value bytea)
+LANGUAGE plpgsql STABLE SET search_path = duologue, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    -- As it is nearly always, and everybody who connects asks.
+    IF NOT EXISTS (SELECT FROM calls c WHERE c.ended_at IS NULL) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT u.place, x.match_id, c.call_id, c.version, c.value
+    FROM unnest(p_users) WITH ORDINALITY AS u (user_id, place)
+    JOIN members m ON m.user_id = u.user_id AND m.until_seq IS NULL
+    JOIN calls c ON c.match_no = m.match_no AND c.ended_at IS NULL
+    JOIN matches x ON x.match_no = c.match_no
+    ORDER BY c.call_no;
+END $$;
 
 -- Calls whose time-out is due. Whoever claims one has p_claim_us to change it; then it is anybody's again.
 CREATE FUNCTION claim_due_calls(p_claim_us bigint, p_limit integer, p_now bigint)

@@ -1,0 +1,395 @@
+"""What connections ask of calls, and what becomes of it. Nothing here awaits.
+
+What is for the record goes to the desk. What is only for the moment (mute, quality, signals) is decided from the book, told
+at once, and written with the next round, so that a running call needs no store.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, assert_never
+
+from msgspec import Struct, UnsetType
+
+from protocol.calls import (
+    CallAccept,
+    CallCancelled,
+    CallDecline,
+    CallFeedback,
+    CallHangup,
+    CallIce,
+    CallIceServers,
+    CallId,
+    CallInvite,
+    CallJoin,
+    CallMedia,
+    CallReason,
+    CallReport,
+    CallRequest,
+    CallResume,
+    CallRinging,
+    CallSignal,
+    CallStart,
+    CallStats,
+    IceServer,
+    MediaState,
+    PeerId,
+)
+from protocol.errors import CATALOGUE, ErrorCode
+from protocol.from_server import Error, Ok
+from protocol.ids import MatchId, RequestId, UserId
+from server.calls.book import CallBook, Known, decode_call
+from server.calls.desk import Desk, Job, Outcome, Settled, refused, silently, soft_events
+from server.calls.signals import Signals
+from server.calls.teller import Teller
+from server.core.calls import CallRow, CallView, OrphanedCall
+from server.core.limiting import SlidingWindow
+from server.core.log import Refused
+from server.hub import Hub, frame
+from server.ice import IceDesk, IceRefused, IceServers, Participation
+from server.peer import Peer, error_of
+from server.ports import Calls, Clock, Limiter
+from server.reads import Reads
+from server.telemetry import Telemetry
+from signaling.call import Call
+from signaling.decide import decide
+from signaling.decision import Context, Refusal, Rules
+from signaling.events import (
+    Accept,
+    Decline,
+    Event,
+    Feedback,
+    HangUp,
+    Invite,
+    Join,
+    Lost,
+    Rang,
+    Rated,
+    Remove,
+    Report,
+    Resume,
+    SetMedia,
+    Sitter,
+    Start,
+)
+from signaling.quality import quality_of
+from signaling.views import incoming_of, seat_answer, snapshot_of
+
+STARTS: Final = "calls"
+NOBODY: Final = Context(frozenset())
+
+Issue = Callable[[], Awaitable[IceServers]]
+Plain = CallReport | CallRinging | CallDecline | CallInvite | CallHangup | CallFeedback
+Seating = CallStart | CallAccept | CallJoin
+
+
+class RoomParts(Struct, frozen=True):
+    """What the room works with."""
+
+    store: Calls
+    reads: Reads
+    hub: Hub
+    book: CallBook
+    desk: Desk
+    teller: Teller
+    signals: Signals
+    ice: IceDesk
+    limiter: Limiter
+    clock: Clock
+    rules: Rules
+    telemetry: Telemetry
+    starts_per_min: int
+
+
+class CallRoom:
+    """The calls of this node's connections."""
+
+    __slots__ = ("_parts", "_rule", "_soft")
+
+    def __init__(self, parts: RoomParts) -> None:
+        self._parts = parts
+        self._rule = SlidingWindow(STARTS, parts.starts_per_min, 60_000)
+        # Told already, to be written in the next round.
+        self._soft: dict[CallId, list[Event]] = {}
+
+    # ---- requests
+
+    def asked(self, peer: Peer, request: CallRequest) -> None:
+        """Answer a request, or begin to."""
+        match request:
+            case CallSignal():
+                self._signal(peer, request)
+            case CallMedia():
+                media = MediaState(request.audio, request.video, request.screen)
+                self._tell_now(peer, request.call, SetMedia(peer.session, media), request.id)
+            case CallStats():
+                self._tell_now(peer, request.call, Rated(peer.session, quality_of(request)), request.id)
+            case CallStart() | CallAccept() | CallJoin():
+                self._seat(peer, request)
+            case CallResume():
+                self._resume(peer, request)
+            case CallIce():
+                self._ice(peer, request)
+            case _:
+                self._decide(peer, request.call, _event_of(peer, request), request.id)
+
+    def _decide(self, peer: Peer, call: CallId, event: Event, request_id: RequestId | UnsetType) -> None:
+        def done(outcome: Outcome) -> None:
+            self._answer(peer, outcome, request_id)
+
+        self._submit(Job(event, peer.shield(done), call=call, user=peer.user))
+
+    def _submit(self, job: Job) -> None:
+        """Have an event decided, after those that were told already."""
+        name = job.call
+        if name is not None and name in self._soft:
+            job.before, done = soft_events(self._soft.pop(name)), job.done
+
+            def kept(outcome: Outcome) -> None:
+                if isinstance(outcome, Refused):  # They are written with a later one.
+                    self._soft[name] = [*job.before, *self._soft.get(name, ())]
+                done(outcome)
+
+            job.done = kept
+        self._parts.desk.submit(job)
+
+    def _answer(self, peer: Peer, outcome: Outcome, request_id: RequestId | UnsetType) -> bool:
+        """Say what came of a request; tell whether it was granted."""
+        named = None if isinstance(request_id, UnsetType) else request_id
+        if isinstance(outcome, Refused):
+            peer.say(error_of(outcome, named))
+        elif outcome.decision.refusal is not None:
+            peer.say(_error(outcome.decision.refusal, named))
+        else:
+            if named is not None and outcome.decision.peer is None:
+                peer.say(Ok(named))
+            return True
+        return False
+
+    # ---- seats
+
+    def _seat(self, peer: Peer, request: Seating) -> None:
+        sitter = Sitter(
+            user=peer.user,
+            session=peer.session,
+            node=self._parts.book.node,
+            peer=PeerId(self._parts.clock.random_id()),
+            key=request.client_id,
+            media=request.media,
+            relay_only=request.relay_only,
+            replace=request.replace,
+        )
+        done = peer.shield(partial(self._seated, peer, request.id))
+        match request:
+            case CallStart():
+                call = CallId(self._parts.clock.random_id())
+                start = Start(sitter, call, request.match, request.mode, request.users)
+                admit = partial(self._admit, peer.user)
+                self._submit(Job(start, done, match=request.match, user=peer.user, admit=admit))
+            case CallAccept():
+                self._submit(Job(Accept(sitter), done, call=request.call, user=peer.user))
+            case CallJoin():
+                join = Join(sitter, takeover=request.takeover)
+                self._submit(Job(join, done, call=request.call, user=peer.user))
+            case _:
+                assert_never(request)
+
+    async def _admit(self, user: UserId) -> Refused | None:
+        decision = await self._parts.limiter.take(user, self._rule)
+        if decision.allowed:
+            return None
+        self._parts.telemetry.rate_limited += 1
+        return refused(ErrorCode.RATE_LIMITED, retry_after_ms=max(1, decision.retry_after_ms))
+
+    def _resume(self, peer: Peer, request: CallResume) -> None:
+        event = Resume(peer.user, peer.session, self._parts.book.node, request.peer, request.have)
+        done = peer.shield(partial(self._seated, peer, request.id))
+        self._submit(Job(event, done, call=request.call, user=peer.user))
+
+    def _seated(self, peer: Peer, request_id: RequestId, outcome: Outcome) -> None:
+        granted = self._answer(peer, outcome, request_id)
+        if not granted or not isinstance(outcome, Settled) or outcome.call is None:
+            return
+        name = outcome.decision.peer
+        if name is not None:
+            self._parts.signals.resumed(name)
+            peer.say(seat_answer(outcome.call, name, request_id))
+        if not peer.is_live:  # It went while the store wrote.
+            self._lost_seat(peer, outcome.call.call)
+
+    # ---- what is told before it is written
+
+    def _tell_now(self, peer: Peer, name: CallId, event: Event, request_id: RequestId | UnsetType) -> None:
+        def tell(known: Known) -> None:
+            now = self._parts.clock.micros()
+            decision = decide(known.call, event, NOBODY, self._parts.rules, now)
+            self._answer(peer, Settled(known.call, decision), request_id)
+            if decision.call is not None:
+                known.call = decision.call
+                self._soft.setdefault(name, []).append(event)
+            self._parts.teller.carry_out(decision.actions)
+
+        self._with_call(peer, name, request_id, tell)
+
+    def _signal(self, peer: Peer, signal: CallSignal) -> None:
+        def relay(known: Known) -> None:
+            refusal = self._parts.signals.relay(known.call, peer, signal)
+            if refusal is None:
+                if not isinstance(signal.id, UnsetType):
+                    peer.say(Ok(signal.id))
+                return
+            self._parts.telemetry.call_signals_refused += 1
+            peer.say(_error(refusal, None if isinstance(signal.id, UnsetType) else signal.id))
+
+        self._with_call(peer, signal.call, signal.id, relay)
+
+    def _with_call(
+        self, peer: Peer, name: CallId, request_id: RequestId | UnsetType, use: Callable[[Known], None]
+    ) -> None:
+        """Have `use` called with what is known of a call: at once, or when the store has been asked."""
+        known = self._parts.book.get(name)
+        if known is not None:
+            use(known)
+            return
+
+        def read(view: CallView | Refused) -> None:
+            if isinstance(view, Refused):
+                self._answer(peer, view, request_id)
+            elif view.row is None:
+                self._answer(peer, refused(ErrorCode.NOT_IN_CALL), request_id)
+            else:
+                use(self._parts.book.learn(view.row))
+
+        self._parts.reads.submit(
+            lambda: self._parts.store.call_view(call=name, caller=None, since_us=0), peer.shield(read)
+        )
+
+    # ---- ICE servers
+
+    def _ice(self, peer: Peer, request: CallIce) -> None:
+        if request.call is None:
+            self._read_ice(peer, request.id, partial(self._parts.ice.for_test, peer.user))
+            return
+        name = request.call
+
+        def ask(known: Known) -> None:
+            call = known.call
+            if call.seat_at(peer.session) is None and call.open_leg_of(peer.user) is None:
+                self._answer(peer, refused(ErrorCode.CALL_OVER if call.is_over else ErrorCode.NOT_IN_CALL), request.id)
+                return
+            part = Participation(name, peer.user)
+            self._read_ice(peer, request.id, partial(self._parts.ice.for_participant, part))
+
+        self._with_call(peer, name, request.id, ask)
+
+    def _read_ice(self, peer: Peer, request_id: RequestId, issue: Issue) -> None:
+        async def read() -> IceServers | Refused:
+            try:
+                return await issue()
+            except IceRefused as over:
+                return refused(ErrorCode.RATE_LIMITED, retry_after_ms=over.retry_after_ms)
+
+        def answer(servers: IceServers | Refused) -> None:
+            if isinstance(servers, Refused):
+                peer.say(error_of(servers, request_id))
+            else:
+                peer.say(_ice_answer(request_id, servers))
+
+        self._parts.reads.submit(read, peer.shield(answer))
+
+    # ---- connections
+
+    def lost(self, peer: Peer) -> None:
+        """A connection has gone: its seat waits for it for a while."""
+        name = self._parts.book.call_at(peer.session)
+        if name is not None:
+            self._parts.book.leave(peer.session)
+            self._lost_seat(peer, name)
+
+    def _lost_seat(self, peer: Peer, name: CallId) -> None:
+        self._parts.desk.insist(Job(Lost(peer.session), silently, call=name, user=peer.user))
+
+    def tell_live_calls(self, peer: Peer, rows: Sequence[CallRow]) -> None:
+        """Have a connection that has just come ring, resume or offer to join."""
+        for row in rows:
+            known = self._parts.book.learn(row)
+            if peer.is_live and not known.call.is_over:
+                peer.send(self._news_of(known.call, peer.user, peer))
+
+    def _news_of(self, call: Call, user: UserId, peer: Peer) -> bytes:
+        leg = call.open_leg_of(user)
+        if leg is not None:
+            in_call = self._parts.book.call_at(peer.session) is not None
+            return frame(incoming_of(call, leg, self._parts.rules, self._parts.clock.micros(), in_call=in_call))
+        return frame(snapshot_of(call, call.seat_of(user)))
+
+    # ---- news from elsewhere
+
+    def heard(self, name: CallId, version: int, call: Call) -> None:
+        """Another node changed a call."""
+        book = self._parts.book
+        concerns = name in book.calls_here() or any(self._parts.hub.connections(user) for user in call.people)
+        if concerns and book.is_news(name, version):
+            book.hear(name, version, call)
+            if call.is_over:
+                self._parts.signals.forget(call)
+
+    def retold(self, rows: Sequence[CallRow]) -> None:
+        """News of these calls may have been missed: tell everybody here how they are."""
+        for row in rows:
+            call = self._parts.book.learn(row).call
+            for user in sorted(call.people):
+                for connection in self._parts.hub.connections(user):
+                    if isinstance(connection, Peer):
+                        connection.send(self._state_of(call, user, connection))
+
+    def _state_of(self, call: Call, user: UserId, peer: Peer) -> bytes:
+        if call.is_over or (call.leg_of(user) and not call.open_leg_of(user) and call.seat_of(user) is None):
+            reason = call.reason or CallReason.CANCELLED
+            return frame(CallCancelled(call.call, reason))
+        return self._news_of(call, user, peer)
+
+    def removed(self, match: MatchId, users: Sequence[UserId]) -> None:
+        """These users may not be in a call of the match any more."""
+        self._parts.desk.insist(Job(Remove(tuple(users)), silently, match=match))
+
+    def seats_lost(self, orphan: OrphanedCall) -> None:
+        """Nodes with seats of a call are dead: their connections count as lost."""
+        call = decode_call(orphan.row.value)
+        for seat in call.seats:
+            if seat.node in orphan.dead and seat.lost_at is None:
+                self._parts.desk.insist(Job(Lost(seat.session), silently, call=call.call, user=seat.user))
+
+    # ---- rounds
+
+    def write_soft(self) -> None:
+        """Write what was told and is not written yet."""
+        for name in tuple(self._soft):
+            self._submit(Job(None, silently, call=name))
+
+
+def _event_of(peer: Peer, request: Plain) -> Event:
+    match request:
+        case CallReport():
+            return Report(peer.session, request.peer, request.ice, request.route)
+        case CallRinging():
+            return Rang(peer.user)
+        case CallDecline():
+            return Decline(peer.user, peer.session, busy=request.busy)
+        case CallInvite():
+            return Invite(peer.session, request.users)
+        case CallHangup():
+            return HangUp(peer.user, peer.session, CallReason(request.reason))
+        case CallFeedback():
+            return Feedback(peer.user, request.rating, request.issues)
+        case _:
+            assert_never(request)
+
+
+def _error(refusal: Refusal, request_id: RequestId | None) -> Error:
+    message = refusal.message or CATALOGUE[refusal.code].what_to_do
+    return Error(code=refusal.code, message=message, id=request_id, call=refusal.call)
+
+
+def _ice_answer(request_id: RequestId, found: IceServers) -> CallIceServers:
+    servers = tuple(IceServer(each.urls, each.username, each.credential) for each in found.servers)
+    return CallIceServers(request_id, servers, found.ttl_s, found.expires_at, found.is_degraded)
