@@ -26,6 +26,7 @@ from protocol.limits import (
 )
 from server.adapters.jwks import Jwks, JwksSource
 from server.backends import Backends, open_backends
+from server.calls.exchange import CallLimits, Exchange, ExchangeParts
 from server.core.addresses import TrustedProxies
 from server.core.api_keys import ApiKeys
 from server.core.keys import HS256, secret_key
@@ -57,12 +58,14 @@ from server.peer import Peer
 from server.ports import Clock, StoreUnavailable, StoreUnusable
 from server.reads import Reads
 from server.relay import Relay, RelayParts
+from server.relays import make_ice_desk
 from server.resume import Resumer, WelcomeFacts
 from server.revoker import Revoker, RevokerParts
 from server.router import Parts, Router
 from server.settings import Settings
 from server.telemetry import CommitWatch, ReadWatch, Telemetry
 from server.upkeep import Upkeep
+from signaling.decision import Rules
 
 READ_LANES: Final = 4
 PRIVATE_CONNECTIONS_MAX: Final = 100
@@ -97,6 +100,7 @@ class Node(Struct, frozen=True):
     wheel: TimerWheel
     router: Router
     hub: Hub
+    exchange: Exchange
     journal: Journal
     reads: tuple[Reads, ...]
     upkeep: Upkeep | None
@@ -125,6 +129,7 @@ class Node(Struct, frozen=True):
         numbers.reads_queue_depth = sum(reads.queued for reads in self.reads)
         numbers.bus_deaf = bool(self.backends.shared.bus.trouble)
         numbers.partitions_end_seconds = self.upkeep.left_s if self.upkeep else 0.0
+        self.exchange.measure(numbers)
         self.backends.tell(numbers)
         self.backends.shared.tell(numbers)
         return numbers
@@ -154,7 +159,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     jwks = await _issuer(settings, verifier, clock)
     # Alone, what it counts itself is all there is.
     failures = Failures(_failures_rule(settings), clock.micros, shared.limiter if settings.redis_url else None)
-    book = RevocationBook()
+    book, messages = RevocationBook(), UserBuckets(RatePolicy(settings.message_rate_per_s, settings.message_burst))
     revoker = Revoker(
         RevokerParts(
             store=store,
@@ -173,7 +178,28 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     identities = Identities(
         verifier, shared.tickets, lambda: clock.micros() / 1_000_000, jwks, revocations=book, failures=failures
     )
-    messages = UserBuckets(RatePolicy(settings.message_rate_per_s, settings.message_burst))
+    exchange = Exchange(
+        ExchangeParts(
+            store=store,
+            reads=reads,
+            journal=journal,
+            hub=hub,
+            bus=bus,
+            delivery=delivery,
+            ice=make_ice_desk(settings, clock, shared.limiter, telemetry),
+            limiter=shared.limiter,
+            clock=clock,
+            wheel=wheel,
+            rules=_call_rules(settings),
+            limits=CallLimits(
+                settings.call_starts_per_min,
+                RatePolicy(settings.call_signal_rate_per_s, settings.call_signal_burst),
+            ),
+            telemetry=telemetry,
+            node=backends.node,
+            is_alone=backends.routes is None,
+        )
+    )
     router = Router(
         Parts(
             store=store,
@@ -182,6 +208,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             logins=logins,
             hub=hub,
             delivery=delivery,
+            calls=exchange,
             bus=bus,
             watches=watches,
             typing=typing,
@@ -223,6 +250,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             bus=bus,
             hub=hub,
             delivery=delivery,
+            calls=exchange,
             store=store,
             routes=backends.routes,
             node=backends.node,
@@ -264,6 +292,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
         private=_private_listener(health.check, measure, http, wheel) if settings.metrics_port else None,
         wheel=wheel,
         router=router,
+        exchange=exchange,
         hub=hub,
         journal=journal,
         reads=(reads, logins),
@@ -280,6 +309,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             relay.run,
             revoker.run,
             failures.run,
+            *exchange.work,
             *((upkeep.run,) if upkeep else ()),
             *((jwks.run,) if jwks else ()),
         ),
@@ -378,6 +408,26 @@ def _session_policy(settings: Settings) -> SessionPolicy:
         frames=RatePolicy(settings.frame_rate_per_s, settings.frame_burst),
         messages=RatePolicy(settings.message_rate_per_s, settings.message_burst),
     )
+
+
+def _call_rules(settings: Settings) -> Rules:
+    return Rules(
+        ring_us=_us(settings.call_ring_s),
+        unreachable_us=_us(settings.call_unreachable_s),
+        connect_us=_us(settings.call_connect_s),
+        grace_us=_us(settings.call_grace_s),
+        caller_grace_us=_us(settings.call_caller_grace_s),
+        reconnect_us=_us(settings.call_reconnect_s),
+        alone_us=_us(settings.call_alone_s),
+        max_us=_us(settings.call_max_s),
+        participants=settings.max_call_participants,
+        unanswered=settings.call_unanswered_max,
+        relay_only=settings.call_relay_only,
+    )
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1_000_000)
 
 
 def _failures_rule(settings: Settings) -> FixedWindow:

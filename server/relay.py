@@ -8,16 +8,18 @@ two minutes: who may have missed older ones is sent away to come back and resume
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct, UnsetType
 
+from protocol.calls import CallId
 from protocol.close_codes import CloseCode
 from protocol.from_server import Degraded, Presence
 from protocol.ids import MatchId, Seq, UserId
-from server.core.notices import MembersNews, Notice
+from server.core.notices import CallNews, MembersNews, Notice
 from server.core.routes import ROUTES_KEPT_S, Route
+from server.core.sealed import Sealed, is_sealed, unseal
 from server.delivery import Delivery
 from server.hub import Hub, Recipient, frame
 from server.outbox import payload_of
@@ -49,6 +51,25 @@ class _Place(Struct):
 _place: Final = msgspec.json.Decoder(_Place).decode
 
 
+class CallsElsewhere(Protocol):
+    """The node's calls, as far as other nodes matter to them."""
+
+    def heard(self, news: CallNews) -> None:
+        """Another node changed a call."""
+
+    def hears_others(self, *, hears: bool) -> None:
+        """News of other nodes come, or do not."""
+
+    def forget(self) -> None:
+        """Some news may have been missed."""
+
+    def removed(self, match: MatchId, users: Iterable[UserId]) -> None:
+        """These users may not take part in a call of the match any more."""
+
+    async def tell_again(self, calls: Sequence[CallId]) -> None:
+        """Tell everybody here how these calls are, and those that they sit in; raise `StoreUnavailable`."""
+
+
 class RelayParts(Struct, frozen=True):
     """What the relay works with; without `routes` the store is this node's alone and nothing is ever missed.
 
@@ -58,6 +79,7 @@ class RelayParts(Struct, frozen=True):
     bus: Bus
     hub: Hub
     delivery: Delivery
+    calls: CallsElsewhere
     store: Store
     routes: RouteLog | None
     node: str
@@ -90,14 +112,26 @@ class Relay:
         if key is not None:
             self._parts.hub.push_latest(users, key, frame)
             return
+        if is_sealed(frame):
+            self._deliver_sealed(users, unseal(frame))
+            return
         if self._parts.learns:
             self._learn(frame)
         self._parts.hub.push(users, frame)
+
+    def _deliver_sealed(self, users: Sequence[UserId], sealed: Sealed) -> None:
+        recipient = self._parts.hub.session(sealed.session)
+        if not sealed.only:
+            self._parts.hub.push(users, sealed.frame, skip=recipient)
+        elif recipient is not None:
+            recipient.send(sealed.frame)
 
     def notice(self, notice: Notice) -> None:
         """Do what another node announced."""
         if isinstance(notice, MembersNews):
             self._members_news(notice)
+        elif isinstance(notice, CallNews):
+            self._parts.calls.heard(notice)
         else:
             self._parts.apply(notice)
 
@@ -129,6 +163,7 @@ class Relay:
 
     def _forget(self) -> None:
         self._parts.hub.forget_members()
+        self._parts.calls.forget()
         if self._parts.routes is not None:
             self._parts.routes.forget()
 
@@ -142,6 +177,7 @@ class Relay:
             return
         self._is_alive = alive
         self._parts.hub.hears_others(hears=alive)
+        self._parts.calls.hears_others(hears=alive)
         self._forget()
         _log.warning("bus.alive" if alive else "bus.away", extra=event(reason=self._parts.bus.trouble))
         framed = frame(Degraded(active=not alive))
@@ -189,10 +225,14 @@ class Relay:
             if age_s > ROUTES_KEPT_S:
                 self._parts.telemetry.repairs_by_resume += 1
                 self._send_away()
+            calls: list[CallId] = []
             for route in await routes.routes_within(age_s):
                 self._parts.telemetry.commits_retold += 1
-                for users, framed in (await self._retold(route)).pushes:
+                told = await self._retold(route)
+                calls += told.calls
+                for users, framed in told.pushes:
                     self._parts.hub.push(users, framed)
+            await self._parts.calls.tell_again(calls)
         except StoreUnavailable:
             self._repair_from(since)
             raise
@@ -223,6 +263,8 @@ class Relay:
             told = await self._retold(route)
             for news in told.news:
                 self._parts.bus.announce(news)
+                if news.left:
+                    self._parts.calls.removed(news.match, news.left)
             for users, framed in told.pushes:
                 self._parts.hub.push(users, framed)
                 self._parts.bus.route(users, framed)

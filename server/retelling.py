@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from protocol.calls import CallEntry, CallId
 from protocol.from_server import Entry, Gap, MatchLeft, MembersChanged
 from protocol.ids import Micros, UserId
 from protocol.limits import MATCHES_PAGE_MAX, PAGE_MAX
@@ -25,6 +26,8 @@ class Told(Struct, frozen=True):
 
     pushes: Sequence[Push]
     news: Sequence[MembersNews]
+    # That its entries tell of.
+    calls: Sequence[CallId] = ()
 
 
 class Retelling:
@@ -39,6 +42,7 @@ class Retelling:
         """Read what has to be told of a commit, and to whom, in order."""
         pushes: list[Push] = []
         news: list[MembersNews] = []
+        calls: list[CallId] = []
         for span in route.spans:
             # Before the entries: those after the state's last one say themselves who came and went.
             state = await self._store.match(span.match)
@@ -49,7 +53,8 @@ class Retelling:
                 continue
             pushes += await self._of_span(span, state, page) if page.complete else _of_many(state, page)
             news += [_news_of(entry) for entry in page.entries if isinstance(entry, MembersChanged)]
-        return Told(pushes, news)
+            calls += [entry.call for entry in page.entries if isinstance(entry, CallEntry)]
+        return Told(pushes, news, calls)
 
     async def _of_span(self, span: Span, state: MatchState, page: EntryPage) -> list[Push]:
         pushes: list[Push] = []

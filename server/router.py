@@ -10,22 +10,6 @@ from typing import Final, assert_never
 
 from msgspec import Struct, UnsetType, structs
 
-from protocol.calls import (
-    CallAccept,
-    CallDecline,
-    CallFeedback,
-    CallHangup,
-    CallIce,
-    CallInvite,
-    CallJoin,
-    CallMedia,
-    CallReport,
-    CallResume,
-    CallRinging,
-    CallSignal,
-    CallStart,
-    CallStats,
-)
 from protocol.close_codes import CloseCode
 from protocol.codec import Malformed, encode_body
 from protocol.errors import ErrorCode
@@ -34,15 +18,20 @@ from protocol.from_client import (
     Block,
     ClientStateSet,
     Hello,
+    History,
+    Matches,
     MatchSet,
     MessageSend,
     PresenceSet,
+    PresenceWatch,
     Receipt,
+    Sync,
     Typing,
     Unblock,
 )
 from protocol.from_server import Degraded, Error, GoingAway, Ok, Sent
 from protocol.ids import RequestId, Seq, SessionId, UserId
+from server.calls.exchange import Exchange
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MatchState, MembersSet, Refused
 from server.core.notices import Kick
 from server.core.rate_limits import UserBuckets
@@ -77,6 +66,7 @@ class Parts(Struct, frozen=True):
     logins: Reads
     hub: Hub
     delivery: Delivery
+    calls: Exchange
     bus: Bus
     watches: Watches[Recipient]
     typing: TypingBook
@@ -123,30 +113,12 @@ class Router:
                 case Refresh():
                     # No address: whoever is connected has shown that the address is not only a guesser's.
                     self._verify(action.request.token, "", peer.shield(partial(self._refreshed, peer, action.request)))
-                case (
-                    CallStart()
-                    | CallRinging()
-                    | CallAccept()
-                    | CallDecline()
-                    | CallJoin()
-                    | CallInvite()
-                    | CallSignal()
-                    | CallMedia()
-                    | CallReport()
-                    | CallIce()
-                    | CallResume()
-                    | CallHangup()
-                    | CallStats()
-                    | CallFeedback()
-                    | PresenceSet()
-                    | ClientStateSet()
-                    | Block()
-                    | Unblock()
-                    | MatchSet()
-                ):
+                case PresenceSet() | ClientStateSet() | Block() | Unblock() | MatchSet():
                     peer.say(refusal(ErrorCode.UNKNOWN_TYPE, _optional(action.id)))
-                case _:
+                case History() | Sync() | Matches() | PresenceWatch():
                     self._lookups.answer(peer, action)
+                case _:
+                    self._parts.calls.asked(peer, action)
 
     def lost(self, peer: Peer) -> None:
         """A connection has ended: forget it, and let presence and typing know."""
@@ -155,6 +127,7 @@ class Router:
         peer.is_live = False
         parts = self._parts
         parts.hub.remove(peer)
+        parts.calls.lost(peer)
         parts.sessions.remove(peer.user, peer.session)
         parts.bus.unwatch(parts.watches.unwatch(peer))
         parts.bus.unregister(peer.user, peer.session)
@@ -169,6 +142,7 @@ class Router:
         parts.delivery.members_set(change)
         if change.entry is not None and change.entry.left:
             self.members_changed((*change.entry.left, *change.members))
+            parts.calls.removed(change.match, change.entry.left)
 
     def members_changed(self, users: Iterable[UserId]) -> None:
         """Some of `users` share a match no more: let those who are connected here watch only partners."""
@@ -271,6 +245,7 @@ class Router:
         elif action.hello.session:  # It may live on another node, where only its own user's is closed.
             parts.bus.announce(Kick(user, int(CloseCode.REPLACED), REPLACED, action.hello.session))
         parts.resumer.start(peer, action.hello)
+        parts.calls.opened(peer)
         if parts.hub.is_degraded:  # It is held behind the welcome.
             peer.send(frame(Degraded(active=True)))
 

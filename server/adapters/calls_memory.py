@@ -125,11 +125,9 @@ class CallBook:
     def orphaned(self, node: str, now: Micros, silent_us: int, limit: int) -> tuple[OrphanedCall, ...]:
         """Note that `node` lives; return calls with seats on others that do not."""
         self._alive[node] = now
-        found = ((kept.row, self._dead(kept.change.nodes, now - silent_us)) for kept in self._live.values())
+        alive = {name for name, at in self._alive.items() if at > now - silent_us} | {node}
+        found = ((kept.row, tuple(n for n in kept.change.nodes if n not in alive)) for kept in self._live.values())
         return tuple(islice((OrphanedCall(row, dead) for row, dead in found if dead), limit))
-
-    def _dead(self, nodes: tuple[str, ...], since: int) -> tuple[str, ...]:
-        return tuple(node for node in nodes if self._alive.get(node, since) <= since)
 
     def page(self, user: UserId | None, match: MatchId | None, before: CallId | None, limit: int) -> CallsPage:
         """Read a page, newest first."""

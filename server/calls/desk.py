@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from msgspec import Raw, Struct, structs
 
-from protocol.calls import CallId, CallReason
+from protocol.calls import CallId, CallOutcome, CallReason
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.ids import MatchId, UserId
 from server.calls.book import CallBook, decode_call, encode_call
@@ -225,7 +225,19 @@ class Desk:
         parts.bus.announce(CallNews(row.call, row.match, row.version, Raw(row.value)))
         self._settle(job, Settled(call, decision))
         if changed.entry is not None:
+            self._count(changed.entry.state)
             parts.delivery.call_told(changed.entry, changed.members)
+
+    def _count(self, state: CallOutcome) -> None:
+        numbers = self._parts.telemetry
+        match state:
+            case CallOutcome.RINGING:
+                numbers.calls_started += 1
+            case CallOutcome.ONGOING:
+                numbers.calls_answered += 1
+            case _:
+                numbers.calls_ended += 1
+                numbers.calls_missed += state is CallOutcome.MISSED
 
     def _settle(self, job: Job, settled: Settled) -> None:
         """Tell who asked, then everybody else."""

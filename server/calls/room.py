@@ -31,6 +31,7 @@ from protocol.calls import (
     CallStart,
     CallStats,
     IceServer,
+    Level,
     MediaState,
     PeerId,
 )
@@ -71,10 +72,15 @@ from signaling.events import (
     Sitter,
     Start,
 )
-from signaling.quality import quality_of
 from signaling.views import incoming_of, seat_answer, snapshot_of
 
 STARTS: Final = "calls"
+SILENT_MS: Final = 5_000
+POOR_LOSS: Final = 0.08
+POOR_RTT_MS: Final = 600
+POOR_FPS: Final = 5
+GOOD_LOSS: Final = 0.02
+GOOD_RTT_MS: Final = 300
 NOBODY: Final = Context(frozenset())
 
 Issue = Callable[[], Awaitable[IceServers]]
@@ -122,7 +128,7 @@ class CallRoom:
                 media = MediaState(request.audio, request.video, request.screen)
                 self._tell_now(peer, request.call, SetMedia(peer.session, media), request.id)
             case CallStats():
-                self._tell_now(peer, request.call, Rated(peer.session, quality_of(request)), request.id)
+                self._tell_now(peer, request.call, Rated(peer.session, _level(request)), request.id)
             case CallStart() | CallAccept() | CallJoin():
                 self._seat(peer, request)
             case CallResume():
@@ -385,11 +391,20 @@ def _event_of(peer: Peer, request: Plain) -> Event:
             assert_never(request)
 
 
+def _level(stats: CallStats) -> Level:
+    loss, rtt_ms, fps = stats.loss or 0, stats.rtt_ms or 0, stats.fps
+    if (stats.silent_ms or 0) >= SILENT_MS:
+        return "lost"
+    if loss > POOR_LOSS or rtt_ms > POOR_RTT_MS or (fps is not None and fps < POOR_FPS):
+        return "poor"
+    return "good" if loss > GOOD_LOSS or rtt_ms > GOOD_RTT_MS else "excellent"
+
+
 def _error(refusal: Refusal, request_id: RequestId | None) -> Error:
     message = refusal.message or CATALOGUE[refusal.code].what_to_do
     return Error(code=refusal.code, message=message, id=request_id, call=refusal.call)
 
 
 def _ice_answer(request_id: RequestId, found: IceServers) -> CallIceServers:
-    servers = tuple(IceServer(each.urls, each.username, each.credential) for each in found.servers)
+    servers = tuple(IceServer(each.urls, each.username or None, each.credential or None) for each in found.servers)
     return CallIceServers(request_id, servers, found.ttl_s, found.expires_at, found.is_degraded)

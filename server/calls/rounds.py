@@ -7,6 +7,7 @@ the nodes' own news come first, then the deadlines, STORE_BACK_S later.
 
 import asyncio
 import logging
+import math
 from typing import Final
 
 from msgspec import Struct
@@ -62,12 +63,13 @@ class CallRounds:
         try:
             self._parts.room.write_soft()
             self._parts.desk.try_again()
-            if not self._is_away and self._passed_s >= self._held_until_s:
-                await self._time_outs()
-            if self._passed_s >= self._look_at_s:
+            if self._is_away or self._passed_s >= self._look_at_s:
                 await self._orphans()
-                self._look_at_s = self._passed_s + LOOK_S
-            self._is_back()
+                # Alone, the seats of the past are found at the start and never again.
+                self._look_at_s = math.inf if self._parts.is_alone else self._passed_s + LOOK_S
+                self._is_back()
+            if self._passed_s >= self._held_until_s:
+                await self._time_outs()
         except StoreUnavailable as unavailable:
             self._is_lost(unavailable)
 
@@ -75,7 +77,6 @@ class CallRounds:
         if not self._is_away:
             _log.warning("calls.store_unavailable", extra=event(reason=unavailable.reason))
         self._is_away = True
-        self._look_at_s = self._passed_s  # asks the store until it answers
 
     def _is_back(self) -> None:
         if self._is_away:

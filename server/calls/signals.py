@@ -3,18 +3,17 @@
 Nothing of them is kept, logged or counted by content.
 """
 
-from typing import Final, assert_never
+from typing import Final
 
-from protocol.calls import CallSignal, PeerId
+from protocol.calls import CallSignal, CallSignalled, PeerId
 from protocol.errors import ErrorCode
 from server.calls.teller import Teller
 from server.core.rate_limits import RatePolicy, TokenBucket
 from server.hub import frame
 from server.peer import Peer, Wheel
 from server.telemetry import Telemetry
-from signaling.call import Call
+from signaling.call import Call, Seat
 from signaling.decision import Refusal
-from signaling.relay import Relayed, relay
 
 BUCKETS_MAX: Final = 50_000
 
@@ -39,16 +38,12 @@ class Signals:
         seat = call.seat_at(peer.session)
         if seat is not None and not self._bucket(seat.peer).take(self._wheel.now()):
             return Refusal(ErrorCode.RATE_LIMITED)
-        outcome = relay(call, peer.session, signal)
-        match outcome:
-            case Refusal():
-                return outcome
-            case Relayed():
-                self._telemetry.call_signals += 1
-                self._teller.tell_session(outcome.seat.user, outcome.seat.session, frame(outcome.message))
-                return None
-            case _:
-                assert_never(outcome)
+        other = call.seat_named(signal.to)
+        if seat is None or other is None:
+            return Refusal(ErrorCode.CALL_OVER if call.is_over else ErrorCode.NOT_IN_CALL)
+        self._telemetry.call_signals += 1
+        self._teller.tell_session(other.user, other.session, frame(_told(call, seat, signal)))
+        return None
 
     def resumed(self, peer: PeerId) -> None:
         """A seat was given, or given again."""
@@ -66,3 +61,15 @@ class Signals:
             if len(self._buckets) > BUCKETS_MAX:
                 del self._buckets[next(iter(self._buckets))]
         return bucket
+
+
+def _told(call: Call, sender: Seat, signal: CallSignal) -> CallSignalled:
+    return CallSignalled(
+        call=call.call,
+        peer=sender.peer,
+        n=signal.n,
+        description=signal.description,
+        candidates=signal.candidates,
+        end_of_candidates=signal.end_of_candidates,
+        streams=signal.streams,
+    )

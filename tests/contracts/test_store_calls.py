@@ -252,6 +252,8 @@ async def test_the_seats_of_a_silent_node_are_found(world: World) -> None:
     first = opened(world)
     made = changed(await calls.change_call(first))
     assert (await calls.orphaned_calls("n2", silent_us, 10)).calls == ()
+    assert (await calls.orphaned_calls("n1", 0, 10)).calls == ()
+    assert (await calls.orphaned_calls("n2", 0, 10)).calls == (OrphanedCall(made.row, ("n1",)),)
     world.clock.advance(31)
     assert (await calls.orphaned_calls("n2", silent_us, 10)).calls == (OrphanedCall(made.row, ("n1",)),)
     assert (await calls.orphaned_calls("n1", silent_us, 10)).calls == ()

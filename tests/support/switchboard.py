@@ -13,11 +13,13 @@ from msgspec import Struct
 
 from protocol.close_codes import CloseCode
 from protocol.from_server import Limits, Timers
-from protocol.ids import MatchId, SessionId, UserId
+from protocol.ids import MatchId, Micros, SessionId, UserId
 from server.adapters.bus_memory import MemoryHubOfNodes
+from server.adapters.limiter_memory import MemoryLimiter
 from server.adapters.sessions_memory import MemorySessions
 from server.adapters.store_memory import MemoryStore
 from server.adapters.tickets_memory import MemoryTickets
+from server.calls.exchange import CallLimits, Exchange, ExchangeParts
 from server.core.keys import HS256, secret_key
 from server.core.limiting import FixedWindow
 from server.core.log import MembersSet, Refused
@@ -31,6 +33,7 @@ from server.delivery import Delivery
 from server.failures import Failures
 from server.gateway.wheel import TimerWheel
 from server.hub import Hub, Recipient
+from server.ice import IceDesk, IceParts
 from server.identities import Identities, IssuerKeys
 from server.journal import Journal, Record, Routing
 from server.outbox import Flusher, Outbox
@@ -40,10 +43,12 @@ from server.relay import Relay, RelayParts
 from server.resume import Resumer, WelcomeFacts
 from server.router import Parts, Router
 from server.telemetry import Telemetry
+from signaling.decision import Rules
 from tests.support.clock import FakeClock
 from tests.support.route_log import RoutedStore
 from tests.support.sockets import MemoryLoop
 from tests.support.tokens import SECRET
+from turn.servers import IceList, IceServer
 
 Json = dict[str, object]
 POLICY: Final = SessionPolicy(
@@ -93,6 +98,17 @@ def payloads(output: bytes) -> list[bytes]:
         position += header + size
         found.append(output[position - size : position])
     return found
+
+
+class NoRelays:
+    """An ICE source without relays."""
+
+    has_relay = False
+
+    async def servers(self, user: UserId, now: Micros) -> IceList:
+        """Name a STUN server."""
+        del user
+        return IceList((IceServer(("stun:192.0.2.1",)),), Micros(now + 3_600_000_000))
 
 
 class Line:
@@ -152,6 +168,8 @@ class Client(Struct):
     line: Line
     peer: Peer
     board: "Switchboard"
+    # What came beside the answers that a test waited for.
+    unheard: list[Json] = []
 
     def send(self, **message: object) -> None:
         """Send one message; `type_` is its type, a trailing underscore is dropped."""
@@ -192,11 +210,14 @@ class Switchboard:
         beside: "Switchboard | None" = None,
         clock: FakeClock | None = None,
         name: str = "here",
+        rules: Rules | None = None,
+        starts_per_min: int = 1_000,
     ) -> None:
         """Make a node; with `routes` its store is shared by nodes, with `beside` it is another one on the same bus and store."""
         if beside is not None:
             store, routes, clock = beside.store, beside.routes, beside.clock
         self.name = name
+        self.starts_per_min = starts_per_min
         self.routes = routes
         self.clock = clock or FakeClock()
         self.loop = MemoryLoop()
@@ -232,9 +253,33 @@ class Switchboard:
             failures=self.failures,
         )
         self.revocations_loaded = 0
+        self.limiter = MemoryLimiter(self.clock.micros)
+        self.exchange = self._exchange(rules or Rules())
         self.router = self._router(connections_max)
         self.relay = self._relay()
         self.bus.start(self.relay)
+
+    def _exchange(self, rules: Rules) -> Exchange:
+        ice = IceParts(NoRelays(), self.limiter, self.clock, self.telemetry, per_min=1_000)
+        return Exchange(
+            ExchangeParts(
+                store=self.store,
+                reads=self.reads,
+                journal=self.journal,
+                hub=self.hub,
+                bus=self.bus,
+                delivery=self.delivery,
+                ice=IceDesk(ice),
+                limiter=self.limiter,
+                clock=self.clock,
+                wheel=self.wheel,
+                rules=rules,
+                limits=CallLimits(self.starts_per_min, RatePolicy(rate_per_s=10, burst=100)),
+                telemetry=self.telemetry,
+                node=self.name,
+                is_alone=self.routes is None,
+            )
+        )
 
     def _relay(self) -> Relay:
         return Relay(
@@ -242,6 +287,7 @@ class Switchboard:
                 bus=self.bus,
                 hub=self.hub,
                 delivery=self.delivery,
+                calls=self.exchange,
                 store=self.store,
                 routes=self.routes,
                 node=self.name,
@@ -267,6 +313,7 @@ class Switchboard:
                 logins=self.logins,
                 hub=self.hub,
                 delivery=self.delivery,
+                calls=self.exchange,
                 bus=self.bus,
                 watches=self.watches,
                 typing=self.typing,
@@ -294,7 +341,7 @@ class Switchboard:
     async def enter(self, user: str, **hello: object) -> Client:
         """Open a connection and be welcomed; what came with the welcome has been heard."""
         client = self.connect()
-        first, *_ = await client.ask(type="hello", id="hello", token=self.token(user), **hello)
+        first, *client.unheard = await client.ask(type="hello", id="hello", token=self.token(user), **hello)
         assert first["type"] == "welcome"
         return client
 
@@ -321,7 +368,9 @@ class Switchboard:
             for reads in (self.reads, self.logins):
                 await _finished(reads)
             await asyncio.sleep(0)  # what the bus hands over arrives in the next turn
-            is_quiet = not self.loop.ready and not self.reads.queued and not self.logins.queued
+            is_quiet = (
+                self.exchange.is_quiet and not self.loop.ready and not self.reads.queued and not self.logins.queued
+            )
             self.loop.tick()
             is_quiet = is_quiet and not self.loop.ready and not self.reads.queued
 
@@ -332,6 +381,7 @@ class Switchboard:
         self.wheel.advance(self.clock.now())
         self.router.settle(self.clock.now())
         self.nodes.settle()
+        await self.exchange.rounds.round(seconds)
         self.loop.pass_time(seconds)
         await self.settle()
 
@@ -354,7 +404,7 @@ async def _finished(reads: Reads) -> None:
 async def running(board: Switchboard) -> AsyncIterator[Switchboard]:
     """Run the lanes of `board`."""
     async with asyncio.TaskGroup() as tasks:
-        lanes = (*board.journal.lanes, *board.reads.lanes, *board.logins.lanes)
+        lanes = (*board.journal.lanes, *board.reads.lanes, *board.logins.lanes, *board.exchange.work[:1])
         running = [tasks.create_task(lane()) for lane in lanes]
         yield board
         for task in running:

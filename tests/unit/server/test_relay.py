@@ -158,6 +158,7 @@ async def test_what_is_not_about_members_is_for_the_revoker() -> None:
             bus=board.bus,
             hub=board.hub,
             delivery=board.delivery,
+            calls=board.exchange,
             store=board.store,
             routes=None,
             node="here",

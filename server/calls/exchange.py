@@ -1,0 +1,165 @@
+"""The calls of one node, joined: what the router, the relay and the node's life cycle see of them."""
+
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from protocol.calls import CallId, CallRequest
+from protocol.ids import MatchId, UserId
+from server.calls.arrivals import CallArrivals
+from server.calls.book import CallBook, decode_call
+from server.calls.desk import Desk, DeskParts
+from server.calls.room import CallRoom, RoomParts
+from server.calls.rounds import CallRounds, RoundsParts
+from server.calls.signals import Signals
+from server.calls.teller import Teller
+from server.core.notices import CallNews
+from server.core.rate_limits import RatePolicy
+from server.delivery import Delivery
+from server.hub import Hub
+from server.ice import IceDesk
+from server.journal import Journal
+from server.peer import Peer, Wheel
+from server.ports import Bus, Calls, Clock, Limiter
+from server.reads import Reads
+from server.telemetry import Telemetry
+from signaling.decision import Rules
+
+_log: Final = logging.getLogger(__name__)
+
+Work = Callable[[], Coroutine[None, None, None]]
+
+
+class CallLimits(Struct, frozen=True):
+    """How often users may do what costs others something."""
+
+    starts_per_min: int
+    signals: RatePolicy
+
+
+class ExchangeParts(Struct, frozen=True):
+    """What calls work with. `is_alone`: no other node shares the store."""
+
+    store: Calls
+    reads: Reads
+    journal: Journal
+    hub: Hub
+    bus: Bus
+    delivery: Delivery
+    ice: IceDesk
+    limiter: Limiter
+    clock: Clock
+    wheel: Wheel
+    rules: Rules
+    limits: CallLimits
+    telemetry: Telemetry
+    node: str
+    is_alone: bool
+
+
+class Exchange:
+    """The switchboard of calls. Run each of `work` for as long as the node lives."""
+
+    __slots__ = ("_arrivals", "_book", "_desk", "_parts", "_room", "_signals", "rounds", "work")
+
+    def __init__(self, parts: ExchangeParts) -> None:
+        self._parts = parts
+        teller = Teller(parts.hub, parts.bus)
+        self._book = CallBook(parts.node, parts.clock.now)
+        self._signals = Signals(teller, parts.limits.signals, parts.wheel, parts.telemetry)
+        self._desk = Desk(
+            DeskParts(
+                store=parts.store,
+                reads=parts.reads,
+                journal=parts.journal,
+                book=self._book,
+                teller=teller,
+                delivery=parts.delivery,
+                bus=parts.bus,
+                clock=parts.clock,
+                rules=parts.rules,
+                telemetry=parts.telemetry,
+            )
+        )
+        self._room = CallRoom(
+            RoomParts(
+                store=parts.store,
+                reads=parts.reads,
+                hub=parts.hub,
+                book=self._book,
+                desk=self._desk,
+                teller=teller,
+                signals=self._signals,
+                ice=parts.ice,
+                limiter=parts.limiter,
+                clock=parts.clock,
+                rules=parts.rules,
+                telemetry=parts.telemetry,
+                starts_per_min=parts.limits.starts_per_min,
+            )
+        )
+        self._arrivals = CallArrivals(parts.store, self._room.tell_live_calls)
+        self.rounds = CallRounds(
+            RoundsParts(parts.store, self._room, self._desk, parts.node, parts.is_alone, parts.telemetry)
+        )
+        self.work: tuple[Work, ...] = (self._arrivals.run, self.rounds.run)
+
+    # ---- connections
+
+    def asked(self, peer: Peer, request: CallRequest) -> None:
+        """Answer a request, or begin to."""
+        self._room.asked(peer, request)
+
+    def opened(self, peer: Peer) -> None:
+        """A connection is registered: it is told of live calls behind its welcome."""
+        self._arrivals.came(peer)
+
+    def lost(self, peer: Peer) -> None:
+        """A connection has gone."""
+        self._arrivals.went(peer)
+        self._room.lost(peer)
+
+    # ---- news
+
+    def removed(self, match: MatchId, users: Iterable[UserId]) -> None:
+        """These users may not take part in a call of the match any more."""
+        self._room.removed(match, tuple(users))
+
+    def heard(self, news: CallNews) -> None:
+        """Another node changed a call."""
+        try:
+            call = decode_call(bytes(news.value))
+        except msgspec.MsgspecError:  # A newer version's, perhaps: what is needed of it is read from the store.
+            _log.warning("calls.news_not_understood")
+            return
+        self._room.heard(news.call, news.version, call)
+
+    def hears_others(self, *, hears: bool) -> None:
+        """News of other nodes come, or do not."""
+        self._book.hears_others(hears=hears)
+
+    def forget(self) -> None:
+        """Some news may have been missed: believe nothing."""
+        self._book.forget()
+
+    async def tell_again(self, calls: Sequence[CallId]) -> None:
+        """News of `calls`, and of those with seats here, may have been missed; raise `StoreUnavailable`."""
+        for name in dict.fromkeys((*calls, *self._book.calls_here())):
+            view = await self._parts.store.call_view(call=name, caller=None, since_us=0)
+            if view.row is not None:
+                self._room.retold((view.row,))
+
+    # ---- numbers
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._desk.waiting and not len(self._arrivals)
+
+    def measure(self, numbers: Telemetry) -> None:
+        """Write how many there are of what comes and goes."""
+        numbers.call_seats = self._book.seats
+        numbers.call_events_waiting = self._desk.waiting
