@@ -19,6 +19,13 @@ def types(heard: Sequence[Json]) -> list[object]:
     return [message["type"] for message in heard]
 
 
+def items(message: Json, field: str) -> list[Json]:
+    """Return a field that is a list of objects."""
+    found = message[field]
+    assert isinstance(found, list)
+    return found
+
+
 def answer_to(heard: Sequence[Json], request_id: str) -> Json:
     """Return the answer to a request."""
     (answer,) = [message for message in heard if message.get("id") == request_id]

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from protocol.ids import MatchId, UserId
-from tests.support.callers import OFFER, M, accept, asked, connected, in_a_call, of_type, rest, start, types
+from tests.support.callers import OFFER, M, accept, asked, connected, in_a_call, items, of_type, rest, start, types
 from tests.support.switchboard import Client, Switchboard, running
 
 
@@ -31,7 +31,9 @@ async def states(board: Switchboard) -> list[object]:
     reader = await board.enter("alice")
     synced = await asked(reader, type="sync", cursors={M: [0, 0]})
     reader.hang_up()
-    return [e["state"] for e in synced["matches"][M]["entries"] if e["type"] == "call"]  # type: ignore[index]
+    matches = synced["matches"]
+    assert isinstance(matches, dict)
+    return [entry["state"] for entry in items(matches[M], "entries") if entry["type"] == "call"]
 
 
 async def test_it_rings_on_every_device_and_stops_on_all_when_one_answers(board: Switchboard) -> None:
@@ -66,7 +68,7 @@ async def test_hanging_up_ends_it_for_both_and_the_log_says_how_long(board: Swit
     (ended,) = of_type(await rest(alice), "call.ended")
     assert (ended["reason"], ended["by"], ended["duration_ms"]) == ("hangup", "bob", 222_000)
     history = await asked(alice, type="history", match=M)
-    newest, *others = history["messages"]  # type: ignore[misc]
+    newest, *others = items(history, "messages")
     assert (newest["type"], newest["state"], newest["duration_ms"]) == ("call", "completed", 222_000)
     assert [entry["type"] for entry in others] == ["members"]
     assert (await asked(bob, type="call.hangup", call=seat["call"]))["type"] == "ok"
@@ -152,8 +154,8 @@ async def test_mute_is_told_at_once_and_written_with_the_next_round(board: Switc
     assert await rest(bob) == []
     tablet = await board.enter("bob")
     (snapshot,) = await rest(tablet)
-    (peer,) = snapshot["peers"]  # type: ignore[misc]
-    assert (snapshot["type"], peer["media"]["audio"]) == ("call.snapshot", False)
+    (peer,) = items(snapshot, "peers")
+    assert (snapshot["type"], peer["media"]) == ("call.snapshot", {"audio": False, "video": True, "screen": False})
 
 
 async def test_quality_is_told_when_it_changes(board: Switchboard) -> None:
@@ -209,7 +211,7 @@ async def test_another_device_takes_over(board: Switchboard) -> None:
     join = {"type": "call.join", "call": seat["call"], "client_id": "k3", "media": "audio"}
     assert (await asked(tablet, **join))["code"] == "answered_elsewhere"
     taken = await asked(tablet, **join, takeover=True)
-    assert (taken["type"], [peer["user"] for peer in taken["peers"]]) == ("ok", ["alice"])  # type: ignore[union-attr]
+    assert (taken["type"], [peer["user"] for peer in items(taken, "peers")]) == ("ok", ["alice"])
     assert types(await rest(alice)) == ["call.peer_left", "call.peer_joined"]
     assert [told["reason"] for told in of_type(await rest(bob), "call.ended")] == ["replaced"]
     assert taken["peer"] != answered["peer"]
