@@ -91,7 +91,8 @@ def _settings(arguments: argparse.Namespace, clock: SystemClock) -> Settings:
 
 
 def _secrets(settings: Settings) -> tuple[str, ...]:
-    known = (*settings.api_keys, *settings.token_secrets, *settings.turn_secrets, settings.turn_password)
+    of_relays = (settings.turn_password, settings.twilio_auth_token, settings.cloudflare_turn_api_token)
+    known = (*settings.api_keys, *settings.token_secrets, *settings.turn_secrets, *of_relays)
     return tuple(secret.reveal() for secret in known)
 
 

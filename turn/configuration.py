@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from turn.managed import Account, CloudflareKey, TwilioAccount
 from turn.servers import USERNAME_MAX_BYTES
 from turn.urls import IceUrl, UrlRefused, parse_ice_url
 
@@ -21,6 +22,10 @@ SECRET_MAX_CHARS: Final = 255
 # What a line of turnserver.conf, an environment variable and a Redis set all carry unchanged.
 _SECRET: Final = re.compile(r"[!#$%&()*+\-./0-9:;<=>?@A-Z\[\]^_a-z{|}~]+")
 _REALM: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
+_TWILIO_SID: Final = re.compile(r"AC[0-9a-f]{32}")
+_CLOUDFLARE_KEY: Final = re.compile(r"[0-9a-f]{32}")
+_TOKEN: Final = re.compile(r"[!-~]{8,512}")
+_API_URL: Final = re.compile(r"(https://[a-z0-9.-]+|http://127\.0\.0\.1)(:[1-9][0-9]{0,4})?")
 DEFAULT_TTL_S: Final = 3600
 
 
@@ -34,6 +39,11 @@ class RelayConfiguration(Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...] = ()
     realm: str = ""
     ttl_s: int = DEFAULT_TTL_S
+    twilio_sid: str = ""
+    twilio_token: str = ""
+    cloudflare_key: str = ""
+    cloudflare_token: str = ""
+    api_url: str = ""
 
     def __repr__(self) -> str:  # type: ignore[explicit-override]  # typing.override is new in Python 3.12
         return f"RelayConfiguration({', '.join((*self.stun_urls, *self.turn_urls))})"
@@ -42,6 +52,13 @@ class RelayConfiguration(Struct, frozen=True, kw_only=True):
     def relays(self) -> tuple[IceUrl, ...]:
         """The TURN servers; `UrlRefused` for what `problems` would have told."""
         return tuple(parse_ice_url(text) for text in self.turn_urls)
+
+    @property
+    def account(self) -> Account | None:
+        """The provider of relays, if there is one."""
+        if self.twilio_sid:
+            return TwilioAccount(self.twilio_sid, self.twilio_token)
+        return CloudflareKey(self.cloudflare_key, self.cloudflare_token) if self.cloudflare_key else None
 
     @property
     def reflectors(self) -> tuple[IceUrl, ...]:
@@ -55,6 +72,7 @@ def problems(configuration: RelayConfiguration) -> Iterator[str]:
     yield from _url_problems("STUN_SERVER_URL", configuration.stun_urls, is_relay=False)
     yield from _credential_problems(configuration)
     yield from _secret_problems(configuration.secrets)
+    yield from _provider_problems(configuration)
     if configuration.realm and not _REALM.fullmatch(configuration.realm):
         yield "TURN_REALM: write a name like turn.example.org (letters, digits, dots and dashes)"
 
@@ -101,3 +119,25 @@ def _secret_problems(secrets: Sequence[str]) -> Iterator[str]:
             yield f"TURN_SECRETS: number {place} has not {SECRET_MIN_CHARS} to {SECRET_MAX_CHARS} characters"
         elif not _SECRET.fullmatch(secret):
             yield f"TURN_SECRETS: number {place} holds a character that coturn's files cannot carry"
+
+
+def _provider_problems(configuration: RelayConfiguration) -> Iterator[str]:
+    sid, key = configuration.twilio_sid, configuration.cloudflare_key
+    if bool(sid) != bool(configuration.twilio_token):
+        yield "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: set both or none"
+    if bool(key) != bool(configuration.cloudflare_token):
+        yield "CLOUDFLARE_TURN_KEY_ID and CLOUDFLARE_TURN_API_TOKEN: set both or none"
+    if sid and not _TWILIO_SID.fullmatch(sid):
+        yield "TWILIO_ACCOUNT_SID: is not AC and 32 hexadecimal digits"
+    if key and not _CLOUDFLARE_KEY.fullmatch(key):
+        yield "CLOUDFLARE_TURN_KEY_ID: is not 32 hexadecimal digits"
+    if any(
+        token and not _TOKEN.fullmatch(token) for token in (configuration.twilio_token, configuration.cloudflare_token)
+    ):
+        yield "TWILIO_AUTH_TOKEN, CLOUDFLARE_TURN_API_TOKEN: one holds a character that a header cannot carry"
+    if sum(map(bool, (configuration.turn_urls, sid, key))) > 1:
+        yield "TURN_SERVER_URL, TWILIO_ACCOUNT_SID and CLOUDFLARE_TURN_KEY_ID: choose one"
+    if configuration.api_url and not _API_URL.fullmatch(configuration.api_url):
+        yield "TURN_API_URL: write https://host or https://host:port (http only on 127.0.0.1)"
+    if configuration.api_url and not (sid or key):
+        yield "TURN_API_URL: is for TWILIO_ACCOUNT_SID or CLOUDFLARE_TURN_KEY_ID"

@@ -158,7 +158,7 @@ def _check_sizes(settings: Settings) -> Iterator[str]:
 
 def _check_relays(settings: Settings) -> Iterator[str]:
     yield from relay_problems(settings.relays)
-    if settings.call_relay_only and not settings.turn_server_url:
+    if settings.call_relay_only and not (settings.turn_server_url or settings.relays.account):
         yield "CALL_RELAY_ONLY: needs TURN servers"
 
 

@@ -198,6 +198,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     turn_password: Annotated[Secret, _text("…and its password.")] = NO_SECRET
     turn_ttl_s: Annotated[int, _seconds("New calls may begin with a credential for so long.", 300, 86_400)] = 3600
     turn_realm: Annotated[str, _text("The TURN servers' realm: for `python -m turn`, and for coturn's Redis.")] = ""
+    twilio_account_sid: Annotated[str, _text("Instead of TURN servers of your own: an account of Twilio's.")] = ""
+    twilio_auth_token: Annotated[Secret, _text("…and its token.")] = NO_SECRET
+    cloudflare_turn_key_id: Annotated[str, _text("Or a TURN key of Cloudflare's.")] = ""
+    cloudflare_turn_api_token: Annotated[Secret, _text("…and its API token.")] = NO_SECRET
+    turn_api_url: Annotated[
+        str, _text("Where the provider's API is reached, like `https://egress.example`; empty: at its own address.")
+    ] = ""
     call_relay_only: Annotated[
         bool, _text("Calls go through the TURN servers only, so that nobody learns another's address; for everybody.")
     ] = False
@@ -275,6 +282,11 @@ class Settings(Struct, frozen=True, kw_only=True):
             secrets=tuple(secret.reveal() for secret in self.turn_secrets),
             realm=self.turn_realm,
             ttl_s=self.turn_ttl_s,
+            twilio_sid=self.twilio_account_sid,
+            twilio_token=self.twilio_auth_token.reveal(),
+            cloudflare_key=self.cloudflare_turn_key_id,
+            cloudflare_token=self.cloudflare_turn_api_token.reveal(),
+            api_url=self.turn_api_url,
         )
 
     @property

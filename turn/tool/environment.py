@@ -25,6 +25,11 @@ def configuration_from(environment: Mapping[str, str]) -> RelayConfiguration:
         secrets=_split(_secret("TURN_SECRETS", environment)),
         realm=environment.get("TURN_REALM", "").strip(),
         ttl_s=_ttl_s(environment.get("TURN_TTL_S", "").strip()),
+        twilio_sid=environment.get("TWILIO_ACCOUNT_SID", "").strip(),
+        twilio_token=_secret("TWILIO_AUTH_TOKEN", environment),
+        cloudflare_key=environment.get("CLOUDFLARE_TURN_KEY_ID", "").strip(),
+        cloudflare_token=_secret("CLOUDFLARE_TURN_API_TOKEN", environment),
+        api_url=environment.get("TURN_API_URL", "").strip(),
     )
     if found := tuple(problems(configuration)):
         raise EnvironmentRefused("; ".join(found))

@@ -19,6 +19,8 @@ OTHER = "another-3f9a1c7d5e2b"
         {"STUN_SERVER_URL": "stun:a,stun:b", "TURN_TTL_S": ""},
         {"TURN_SERVER_URL": " turn:a,\nturns:a:443 ,", "TURN_SECRETS": f"{TURN}, {OTHER}", "TURN_TTL_S": "600", "TURN_REALM": "r"},
         {"TURN_SERVER_URL": "turn:a", "TURN_USERNAME": "u", "TURN_PASSWORD": " p,q "},
+        {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": TURN, "TURN_API_URL": "https://egress.example"},
+        {"CLOUDFLARE_TURN_KEY_ID": "0" * 32, "CLOUDFLARE_TURN_API_TOKEN": TURN},
     ],
     ids=str,
 )  # fmt: skip
