@@ -79,6 +79,7 @@ async def serve(
         if node.private is not None:
             node.private.stop()
         node.wheel.stop()
+        await node.relays.close()
         await node.backends.close()
     _log.info("stopped")
 

@@ -58,7 +58,7 @@ from server.peer import Peer
 from server.ports import Clock, StoreUnavailable, StoreUnusable
 from server.reads import Reads
 from server.relay import Relay, RelayParts
-from server.relays import make_ice_desk
+from server.relays import Relays, open_relays
 from server.resume import Resumer, WelcomeFacts
 from server.revoker import Revoker, RevokerParts
 from server.router import Parts, Router
@@ -70,6 +70,8 @@ from signaling.decision import Rules
 READ_LANES: Final = 4
 PRIVATE_CONNECTIONS_MAX: Final = 100
 LOGIN_LANES: Final = 2
+# A provider of relays may take seconds to answer; nothing else waits behind it.
+ICE_LANES: Final = 4
 QUERY_FIELDS_MAX: Final = 16
 # Of an upgrade request; the ticket is usually the only one.
 WEB: Final = Path(__file__).resolve().parent.parent / "web"
@@ -105,6 +107,7 @@ class Node(Struct, frozen=True):
     reads: tuple[Reads, ...]
     upkeep: Upkeep | None
     backends: Backends
+    relays: Relays
     http: ServerState
     health: Health
     telemetry: Telemetry
@@ -132,6 +135,7 @@ class Node(Struct, frozen=True):
         self.exchange.measure(numbers)
         self.backends.tell(numbers)
         self.backends.shared.tell(numbers)
+        self.relays.tell(numbers)
         return numbers
 
 
@@ -150,6 +154,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     bus, sessions, watches = shared.bus, shared.sessions, Watches[Recipient]()
     telemetry, wheel, limits = Telemetry(), TimerWheel(clock.now), _socket_limits(settings)
     flusher = make_flusher(asyncio.get_running_loop(), limits)
+    relays, ice_reads = open_relays(settings, clock, shared.limiter, telemetry), Reads(store, ICE_LANES)
     hub, proxies = Hub(flusher, telemetry), TrustedProxies(settings.trusted_proxies)
     journal = _journal(backends, CommitWatch(telemetry, clock.now))
     reads, logins = Reads(store, READ_LANES, watch=ReadWatch(telemetry, clock.now)), Reads(store, LOGIN_LANES)
@@ -186,7 +191,8 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             hub=hub,
             bus=bus,
             delivery=delivery,
-            ice=make_ice_desk(settings, clock, shared.limiter, telemetry),
+            ice=relays.desk,
+            ice_reads=ice_reads,
             limiter=shared.limiter,
             clock=clock,
             wheel=wheel,
@@ -298,6 +304,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
         reads=(reads, logins),
         upkeep=upkeep,
         backends=backends,
+        relays=relays,
         http=http,
         health=health,
         telemetry=telemetry,
@@ -305,7 +312,9 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             *journal.lanes,
             *reads.lanes,
             *logins.lanes,
+            *ice_reads.lanes,
             *shared.work,
+            *relays.work,
             relay.run,
             revoker.run,
             failures.run,

@@ -50,6 +50,7 @@ class ExchangeParts(Struct, frozen=True):
     bus: Bus
     delivery: Delivery
     ice: IceDesk
+    ice_reads: Reads
     limiter: Limiter
     clock: Clock
     wheel: Wheel
@@ -94,6 +95,7 @@ class Exchange:
                 teller=teller,
                 signals=self._signals,
                 ice=parts.ice,
+                ice_reads=parts.ice_reads,
                 limiter=parts.limiter,
                 clock=parts.clock,
                 rules=parts.rules,

@@ -99,6 +99,7 @@ class RoomParts(Struct, frozen=True):
     teller: Teller
     signals: Signals
     ice: IceDesk
+    ice_reads: Reads
     limiter: Limiter
     clock: Clock
     rules: Rules
@@ -300,7 +301,7 @@ class CallRoom:
             else:
                 peer.say(_ice_answer(request_id, servers))
 
-        self._parts.reads.submit(read, peer.shield(answer))
+        self._parts.ice_reads.submit(read, peer.shield(answer))
 
     # ---- connections
 

@@ -270,6 +270,7 @@ class Switchboard:
                 bus=self.bus,
                 delivery=self.delivery,
                 ice=IceDesk(ice),
+                ice_reads=self.reads,
                 limiter=self.limiter,
                 clock=self.clock,
                 wheel=self.wheel,
