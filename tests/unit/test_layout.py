@@ -57,8 +57,7 @@ def test_the_lock_of_the_web_tools_names_no_host() -> None:
     assert '"resolved"' not in (ROOT / "web/package-lock.json").read_text()
 
 
-@pytest.mark.parametrize("folder", sorted(each for each in (ROOT / "tests").rglob("*") if each.is_dir()), ids=str)
-def test_every_test_folder_is_a_package(folder: Path) -> None:
+def test_every_test_folder_is_a_package() -> None:
     """Two files of one name in two folders must not shadow each other."""
-    if any(folder.glob("*.py")):
-        assert (folder / "__init__.py").exists()
+    folders = {path.parent for path in (ROOT / "tests").rglob("*.py")}
+    assert [folder for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
