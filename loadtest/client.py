@@ -90,7 +90,17 @@ class _Waiter(NamedTuple):
 class Client:
     """One connection. `pushes` holds what came and was not an answer, with the loop's time in seconds, in order."""
 
-    __slots__ = ("_connection", "_last_id", "_on_push", "_pending", "_token", "_waiters", "pushes", "welcome")
+    __slots__ = (
+        "__weakref__",
+        "_connection",
+        "_last_id",
+        "_on_push",
+        "_pending",
+        "_token",
+        "_waiters",
+        "pushes",
+        "welcome",
+    )
 
     def __init__(self, *, token: str | None = None, on_push: Callable[[Push], None] | None = None) -> None:
         """Make one that is not connected; with `on_push` nothing is kept in `pushes`."""

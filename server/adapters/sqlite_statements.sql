@@ -57,8 +57,11 @@ SELECT n FROM entries WHERE match_no = ? AND seq = ?;
 -- name: epoch
 SELECT epoch FROM store;
 
--- name: rewrite_epoch
-UPDATE store SET epoch = epoch;
+-- name: add_nothing
+INSERT INTO store (epoch) VALUES ('');
+
+-- name: remove_nothing
+DELETE FROM store WHERE epoch = '';
 
 -- name: members_of_match
 SELECT u.user_id

@@ -114,8 +114,12 @@ class Writer:
         return str(self._execute(SQL["epoch"]).fetchone()[0])
 
     def check(self) -> None:
-        """Write what is there already, so that the disk has to take a page."""
-        self._in_transaction(lambda: self._execute(SQL["rewrite_epoch"]))
+        """Add a row and remove it, so that the disk has to take a page. (One that did not change is not written.)"""
+        self._in_transaction(self._add_nothing)
+
+    def _add_nothing(self) -> None:
+        self._execute(SQL["add_nothing"])
+        self._execute(SQL["remove_nothing"])
 
     def close(self) -> None:
         """Write the log back, and let the file go."""

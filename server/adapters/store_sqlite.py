@@ -182,7 +182,7 @@ class SqliteStore:
         return await self._reader().run(lambda reader: reader.revocations(position))
 
     async def check(self) -> None:
-        """Write the epoch again as it is, one commit."""
+        """Write a row and remove it, one commit."""
         await self._writer.run(Writer.check)
 
     async def close(self) -> None:

@@ -135,7 +135,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_connections_per_address: Annotated[
         int, _count("…from one address (a whole campus may share one).", 1, _MANY)
     ] = 500
-    max_connections_per_user: Annotated[int, _count("…of one user: devices and tabs.", 1, _MANY)] = 20
+    max_connections_per_user: Annotated[
+        int, _count("…of one user on one node: devices and tabs. On several nodes it is so many on each.", 1, _MANY)
+    ] = 20
     max_message_bytes: Annotated[int, _bytes("Largest frame or HTTP body accepted.", 4096, 1_048_576)] = 65_536
     send_buffer_bytes: Annotated[
         int, _bytes("The kernel's send buffer of a socket; small, so that a slow reader shows.", 4096, 16_777_216)

@@ -7,23 +7,35 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
+import asyncpg
+import psutil
 import redis
 
 from loadtest.api import Api
+from tests.chaos.node import NODE, set_clock
 from tests.proof.node import API_KEY, TOKEN_SECRET, UNLIMITED
 from tests.support.numbers import read_gauges, read_numbers
 from tests.support.private_pgbouncer import private_pgbouncer
-from tests.support.private_postgres import SETTINGS, PrivatePostgres, private_postgres, running_cluster
+from tests.support.private_postgres import SETTINGS, PrivatePostgres, private_postgres, run_program, running_cluster
 from tests.support.private_redis import SERVICE, PrivateRedis, private_redis, sentinel_trio
 from tests.support.private_server import inherited
 from tests.support.programs import Program, ProgramError, free_port, running
 
 # Its own default refuses everybody for 15 s after PostgreSQL was away once.
 PGBOUNCER: Final = "server_login_retry = 1"
+_MOVABLE_CLOCK: Final = """
+CREATE SEQUENCE public.clock_offset_us MINVALUE -9000000000000000 START 0;
+CREATE OR REPLACE FUNCTION duologue.now_us() RETURNS bigint LANGUAGE sql VOLATILE AS
+'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + (SELECT last_value FROM public.clock_offset_us)'
+"""
+# Not in a transaction, and seen by those that are under way: as a clock is.
+_SET_CLOCK: Final = "SELECT setval('public.clock_offset_us', {})"
+# Those that have just ended are no matter.
+_LIMIT_FILES: Final = 'size=$1; shift; for pid; do prlimit --pid "$pid" --fsize="$size" 2>/dev/null || true; done'
 START_ATTEMPTS: Final = 20
 START_PAUSE_S: Final = 0.5
 
@@ -31,8 +43,10 @@ START_PAUSE_S: Final = 0.5
 class Node:
     """One node; the port stays over its lives."""
 
-    def __init__(self, name: str, argv: tuple[str, ...], settings: dict[str, str]) -> None:
+    def __init__(self, name: str, argv: tuple[str, ...], settings: dict[str, str], clock: Path) -> None:
         self.name = name
+        self._clock = clock
+        set_clock(clock, 0)
         self.port = free_port()
         self._argv = argv
         self._settings = settings
@@ -76,6 +90,10 @@ class Node:
         if self._program is not None:
             self._program.process.send_signal(signal.SIGCONT)
 
+    def jump(self, offset_s: float) -> None:
+        """Let its clock be off by so much."""
+        set_clock(self._clock, offset_s)
+
     @property
     def log(self) -> str:
         """Everything that it printed in all its lives."""
@@ -111,9 +129,7 @@ class Node:
 class Cluster:
     """What is under test, and everything that it stands on."""
 
-    def __init__(
-        self, stack: ExitStack, nodes: int, argv: tuple[str, ...], *, is_pooled: bool, has_sentinels: bool
-    ) -> None:
+    def __init__(self, stack: ExitStack, nodes: int, without: str, *, is_pooled: bool, has_sentinels: bool) -> None:
         self._stack = stack
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="duologue-chaos-")))
         self.postgres: PrivatePostgres = stack.enter_context(private_postgres(is_durable=True))
@@ -122,7 +138,11 @@ class Cluster:
         port = stack.enter_context(private_pgbouncer(self.postgres, PGBOUNCER)) if is_pooled else None
         redis_url = self._trio.url if self._trio else self.redis.url
         settings = {"DATABASE_URL": self.postgres.url(port=port), "REDIS_URL": redis_url}
-        self.nodes = [Node(f"node{number}", argv, settings) for number in range(1, nodes + 1)]
+        self.nodes = [self._node(f"node{number}", settings, without) for number in range(1, nodes + 1)]
+
+    def _node(self, name: str, settings: dict[str, str], without: str) -> Node:
+        clock = self.folder / f"{name}.clock"
+        return Node(name, (*NODE, str(clock), *([without] if without else [])), settings, clock)
 
     @property
     def spared(self) -> Node:
@@ -138,6 +158,7 @@ class Cluster:
         """Start every node, the first alone: it makes the tables."""
         for node in self.nodes:
             await node.start()
+        await self.postgres.run(_MOVABLE_CLOCK, _SET_CLOCK.format(0))
 
     async def stop(self) -> None:
         """End every node in order."""
@@ -147,6 +168,34 @@ class Cluster:
         """End PostgreSQL, in order (SIGINT) or as in a crash (SIGQUIT), and start it again on its data."""
         await asyncio.to_thread(self.postgres.program.stop, how)
         await asyncio.sleep(away_s)
+        await self._start_postgres()
+
+    async def fill_disk(self, full_s: float) -> bool:
+        """Let PostgreSQL write nothing for a while, as on a full disk; return whether it gave up."""
+        await asyncio.to_thread(self._limit_files, "0:")
+        await asyncio.sleep(full_s)
+        await asyncio.to_thread(self._limit_files, "unlimited:")
+        try:
+            await (await self.postgres.admin()).close()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            # It could not even recover, or is about to find out.
+            await asyncio.to_thread(self.postgres.program.stop, signal.SIGQUIT)
+            await self._start_postgres()
+            return True
+        return False
+
+    def _limit_files(self, size: str) -> None:
+        """Let no file of its processes grow beyond `size`; asked for by its own account, which may."""
+        with suppress(psutil.NoSuchProcess):
+            server = psutil.Process(self.postgres.program.pid)
+            pids = [str(process.pid) for process in (server, *server.children(recursive=True))]
+            run_program("sh", "-c", _LIMIT_FILES, "sh", size, *pids)
+
+    async def jump_database(self, offset_s: float) -> None:
+        """Let the database's clock be off by so much, as far as anything of ours reads it."""
+        await self.postgres.run(_SET_CLOCK.format(round(offset_s * 1_000_000)))
+
+    async def _start_postgres(self) -> None:
         again: Callable[[], AbstractContextManager[PrivatePostgres]] = lambda: running_cluster(  # noqa: E731
             self.postgres.folder, SETTINGS, self.postgres.port
         )

@@ -1,9 +1,8 @@
-"""`python -m tests.chaos.crippled <defence>`: a node that lacks one of its defences. A run with it must fail by its counts.
+"""Nodes, clients and databases that lack one of their defences. A run with such must fail by its counts.
 
-Nothing of this is in the server: parts are replaced in this process, or in the private database.
+Nothing of this is in the server: parts are replaced in the process of a node or of the clients, or in the private database.
 """
 
-import sys
 from typing import Final
 
 import asyncpg
@@ -11,7 +10,6 @@ import asyncpg
 from loadtest.resuming import ResumingClient
 from protocol.from_server import Entry
 from protocol.ids import Micros
-from server import __main__ as server
 from server.ports import RouteLog
 from server.relay import Relay
 
@@ -23,7 +21,6 @@ DEFENCES: Final = {
     "repair": "what may have been missed on the bus is not told again",
     "sync": "clients show what comes, and ask for nothing that is missing",
 }
-NODE: Final = ("-m", "tests.chaos.crippled")
 
 _NO_DEDUP: Final = """
 CREATE OR REPLACE FUNCTION duologue.find_sent(
@@ -84,8 +81,3 @@ def _repair_nothing(relay: Relay, since: Micros) -> None:
 def _replace(owner: type, name: str, by: object) -> None:
     assert hasattr(owner, name), f"{owner.__name__}.{name} is called otherwise now"
     setattr(owner, name, by)
-
-
-if __name__ == "__main__":
-    cripple_node(sys.argv.pop(1))
-    sys.exit(server.main())

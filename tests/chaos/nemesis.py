@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from itertools import groupby
 from typing import Final
 
+import asyncpg
 import redis
 
 from tests.chaos.cluster import Cluster
@@ -21,6 +22,11 @@ CUT_SHARE: Final = 0.3
 HESITATION_S: Final = 1.0
 CUT_EVERY_S: Final = 0.05
 DELAY_S: Final = (0.1, 0.8)
+# Shorter than the tokens of the clients live.
+NODE_JUMP_S: Final = 600.0
+# Less than a repair reaches back behind the last good moment: ages of what has to be told again are by this clock.
+DATABASE_JUMP_S: Final = 20.0
+AGAIN_S: Final = 0.3
 TERMINATE_ALL: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'duologue'"
 # No message of ours begins with this byte.
 FLOOD_MESSAGE: Final = b"\xc1" * 100_000
@@ -85,6 +91,9 @@ class Nemesis:
             "PostgreSQL backends terminated": self._terminate_backends,
             "PostgreSQL restarted": self._restart_postgres,
             "PostgreSQL crashed": self._crash_postgres,
+            "PostgreSQL's disk full": self._fill_disk,
+            "node's clock jumped": self._jump_node,
+            "database's clock jumped": self._jump_database,
             "sockets cut": self._cut_sockets,
             "sockets delayed": self._delay_sockets,
         }
@@ -187,6 +196,31 @@ class Nemesis:
     async def _crash_postgres(self, lasts_s: float, chance: random.Random) -> str:
         await self._cluster.restart_postgres(signal.SIGQUIT, lasts_s)
         return f"is back after {lasts_s:.1f} s"
+
+    async def _fill_disk(self, lasts_s: float, chance: random.Random) -> str:
+        gave_up = await self._cluster.fill_disk(lasts_s)
+        return f"for {lasts_s:.1f} s{', and it gave up' if gave_up else ''}"
+
+    # ---- clocks
+
+    async def _jump_node(self, lasts_s: float, chance: random.Random) -> str:
+        node, offset_s = chance.choice(self._cluster.nodes), chance.uniform(-NODE_JUMP_S, NODE_JUMP_S)
+        node.jump(offset_s)
+        await asyncio.sleep(lasts_s)
+        node.jump(0)
+        return f"{node.name}'s by {offset_s:.0f} s, and back"
+
+    async def _jump_database(self, lasts_s: float, chance: random.Random) -> str:
+        offset_s = chance.uniform(-DATABASE_JUMP_S, DATABASE_JUMP_S)
+        for jump_s in (offset_s, 0.0):
+            while True:  # It may be away just now.
+                try:
+                    await self._cluster.jump_database(jump_s)
+                    break
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(lasts_s if jump_s else 0)
+        return f"by {offset_s:.1f} s, and back"
 
     # ---- sockets
 

@@ -37,6 +37,9 @@ KINDS: Final = (
     Kind("PostgreSQL backends terminated", "postgres", 0.0, 0.0),
     Kind("PostgreSQL restarted", "postgres", 0.0, 1.0),
     Kind("PostgreSQL crashed", "postgres", 0.0, 1.0),
+    Kind("PostgreSQL's disk full", "postgres", 0.5, 2.0),
+    Kind("node's clock jumped", "clocks", 2.0, 6.0),
+    Kind("database's clock jumped", "clocks", 2.0, 6.0),
     Kind("sockets cut", "sockets", 0.0, 0.0),
     Kind("sockets delayed", "sockets", 1.0, 3.0),
 )
@@ -60,6 +63,7 @@ SHORT: Final = tuple(
         "Redis emptied",
         "bus readers cut",
         "bus readers flooded",
+        "node's clock jumped",
         "PostgreSQL backends terminated",
         "sockets cut",
         "sockets delayed",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from loadtest.checker import Report
 from protocol.close_codes import comes_back
 from tests.chaos.cluster import Cluster, Node
-from tests.chaos.crippled import NODE, cripple_database
+from tests.chaos.crippled import cripple_database
 from tests.chaos.history import write_history
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.plan import KINDS, Kind, make_plan
@@ -108,8 +108,9 @@ async def run(options: Options) -> Outcome:
     began = time.monotonic()
     options.tell(f"seed {options.seed}: {options.duration_s:g} s of faults on {options.nodes} nodes")
     with ExitStack() as stack:
-        argv = (*NODE, options.without) if options.without else ("-m", "server")
-        cluster = Cluster(stack, options.nodes, argv, is_pooled=options.is_pooled, has_sentinels=options.has_sentinels)
+        cluster = Cluster(
+            stack, options.nodes, options.without, is_pooled=options.is_pooled, has_sentinels=options.has_sentinels
+        )
         try:
             await cluster.start()
             await cripple_database(options.without, cluster.postgres.url())

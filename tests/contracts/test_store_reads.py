@@ -299,3 +299,18 @@ async def test_the_first_page_is_the_welcome(world: World) -> None:
     assert names_of((await world.store.summaries(ALICE, page.matches[-1].last_at, 3)).matches) == ["m1", "m0"]
     assert (await world.store.summaries(ALICE, Micros(2**70), 3)) == page
     assert (await world.store.summaries(ALICE, Micros(-(2**70)), 3)).matches == ()
+
+
+# ---- check
+
+
+async def test_a_check_leaves_nothing_behind(world: World) -> None:
+    """It writes, and nobody sees what."""
+    await world.make(ALICE, BOB)
+    await world.fill(3)
+    epoch, before = world.store.epoch, await world.page()
+    for _ in range(3):
+        await world.store.check()
+    assert (world.store.epoch, await world.page()) == (epoch, before)
+    (appended,) = await world.fill(1)
+    assert appended.message.seq == 5

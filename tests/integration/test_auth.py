@@ -34,7 +34,7 @@ def server() -> Iterator[PrivateServer]:
 @pytest.fixture
 async def people(server: PrivateServer) -> AsyncIterator[People]:
     """People whose backend has an API key; afterwards nothing of a credential is in the log."""
-    async with people_on(server, API_KEY) as people:
+    async with people_on(server, key=API_KEY) as people:
         yield people
     printed = server.program.output()
     assert "Traceback" not in printed

@@ -33,7 +33,7 @@ def server() -> Iterator[PrivateServer]:
 @pytest.fixture
 async def people(server: PrivateServer) -> AsyncIterator[People]:
     """People whose backend has an API key."""
-    async with people_on(server, API_KEY) as people:
+    async with people_on(server, key=API_KEY) as people:
         yield people
     assert "Traceback" not in server.program.output()
 

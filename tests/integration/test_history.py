@@ -12,7 +12,7 @@ from protocol.from_server import Entry, HistoryPage, MembersChanged, Message
 from protocol.ids import MatchId
 from tests.support.people import People, fresh, name_of, plain, say, texts_of
 
-BACKENDS = ("embedded", "shared")
+BACKENDS = ("embedded", "shared", "two nodes")
 
 SENT = 11
 # With the first entry, `members`, a log of twelve: whole pages of 1, 3, 4 and 12, and one over with 5 and 11.

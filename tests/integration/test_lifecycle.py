@@ -204,6 +204,7 @@ async def full_disk(people: People, pid: int) -> None:
     assert refused.value.code is ErrorCode.UNAVAILABLE
     assert refused.value.error.retry_after_ms
     assert refused.value.error.stored in ("no", "unknown")
+    assert (await people.api.exchange("GET", "/readyz")).status == 503
     assert texts_of((await bob.history(match)).messages) == ["before"]
     newcomer = await people.come(name_of(bob))
     assert newcomer.welcome is not None

@@ -11,7 +11,7 @@ from protocol.from_server import MatchLeft, MatchMade, MatchSummary, Member, Mem
 from protocol.ids import Seq
 from tests.support.people import People, came, everything_that_came, fresh, name_of, plain, say, texts_of
 
-BACKENDS = ("embedded", "shared")
+BACKENDS = ("embedded", "shared", "two nodes")
 
 
 def is_of(made: MatchMade, summary: MatchSummary) -> bool:

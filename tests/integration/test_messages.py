@@ -26,7 +26,7 @@ from tests.support.people import (
     type_in,
 )
 
-BACKENDS = ("embedded", "shared")
+BACKENDS = ("embedded", "shared", "two nodes")
 
 
 async def test_a_message_reaches_every_other_connection_of_every_member(people: People) -> None:

@@ -2,15 +2,21 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
-from server.adapters.postgres_connections import Timeouts
+from server.adapters.guard import Guard
+from server.adapters.postgres_address import read_address
+from server.adapters.postgres_connections import Connections, Connector, Timeouts
+from server.adapters.postgres_errors import ERRORS
 from server.adapters.store_postgres import PostgresStore
+from server.core.breaker import BreakerState
 from server.core.log import Append, Appended, Refused
 from server.ports import StoreUnavailable
 from tests.support.clock import FakeClock
 from tests.support.postgres_stores import Clustered
 from tests.support.private_postgres import SETTINGS, private_postgres, running_cluster
+from tests.support.programs import free_port
 from tests.support.stores import ALICE, BOB, CAROL, M, World, post, seqs, stored
 
 LOCK = "SELECT FROM duologue.matches WHERE match_id = $1 FOR UPDATE"
@@ -211,3 +217,50 @@ async def test_faults_of_the_schema_refuse_and_do_not_end_the_store(clustered: C
         await clustered.admin.execute("ALTER TABLE duologue.hidden RENAME TO blocks")
     assert not caught.value.maybe_stored
     assert (await clustered.world.make(ALICE, CAROL)).entry is not None
+
+
+async def test_a_database_that_gives_no_answers_is_not_waited_for_again_and_again(clustered: Clustered) -> None:
+    """Three who got none are enough; one who tries later, and is answered, ends it. A refusal is an answer."""
+    clock = FakeClock()
+    guard = Guard("store", clock.now)
+    address = read_address(clustered.url)
+    deaf = Connections(Connector(address, Timeouts(answer_s=0.05), is_pooled=False), 2, guard)
+    hearing = Connections(Connector(address, Timeouts(), is_pooled=False), 1, guard)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await deaf.fetch("SELECT pg_sleep(600)")
+    with pytest.raises(StoreUnavailable, match="store does not answer"):
+        await hearing.fetch("SELECT 1")
+    assert guard.state is BreakerState.OPEN
+    clock.advance(10)
+    with pytest.raises(asyncpg.PostgresError):
+        await hearing.fetch("SELECT 1/0")
+    assert guard.state is BreakerState.CLOSED
+    assert [row[0] for row in await hearing.fetch("SELECT 1")] == [1]
+    for pool in (deaf, hearing):
+        await pool.close()
+
+
+async def test_a_database_that_is_not_there_opens_the_breaker() -> None:
+    """A connection that was only lost does not: the next one is made."""
+    guard = Guard("store", FakeClock().now)
+    gone = Connections(
+        Connector(read_address(f"postgresql://127.0.0.1:{free_port()}/x"), Timeouts(), is_pooled=False), 2, guard
+    )
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="cannot connect"):
+            await gone.fetch("SELECT 1")
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        await gone.fetch("SELECT 1")
+    await gone.close()
+
+
+async def test_connections_that_are_cut_do_not_open_the_breaker(clustered: Clustered) -> None:
+    guard = Guard("store", FakeClock().now)
+    pool = Connections(Connector(read_address(clustered.url), Timeouts(), is_pooled=False), 1, guard)
+    for _ in range(5):
+        with pytest.raises(ERRORS):
+            await pool.fetch("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert [row[0] for row in await pool.fetch("SELECT 1")] == [1]
+    assert guard.state is BreakerState.CLOSED
+    await pool.close()

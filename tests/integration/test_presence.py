@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,19 +14,19 @@ from tests.support.people import People, came, everything_that_came, fresh, name
 from tests.support.private_cluster import private_cluster
 from tests.support.private_server import PrivateServer
 
-BACKENDS = ("embedded", "shared")
+BACKENDS = ("embedded", "shared", "two nodes")
 
 
 @pytest.fixture(scope="module")
-def server(request: pytest.FixtureRequest, backend: str) -> Iterator[PrivateServer]:
-    """Run a server that says offline sooner than usual."""
-    if backend == "embedded":
-        running = unlimited_server(PRESENCE_DEBOUNCE_MS="300")
-    else:
+def servers(request: pytest.FixtureRequest, backend: str) -> Iterator[tuple[PrivateServer, ...]]:
+    """Run nodes that say offline sooner than usual."""
+    with ExitStack() as stack:
+        if backend == "embedded":
+            yield (stack.enter_context(unlimited_server(PRESENCE_DEBOUNCE_MS="300")),)
+            return
         cluster = private_cluster(*map(request.getfixturevalue, ("postgres", "redis_server")))
-        running = cluster.node(PRESENCE_DEBOUNCE_MS="300")
-    with running as server:
-        yield server
+        count = 2 if backend == "two nodes" else 1
+        yield tuple(stack.enter_context(cluster.node(PRESENCE_DEBOUNCE_MS="300")) for _ in range(count))
 
 
 async def next_of(client: Client, user: str) -> Presence:

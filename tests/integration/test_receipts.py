@@ -10,7 +10,7 @@ from protocol.from_server import MatchMade, Member, ReceiptMoved
 from protocol.ids import MatchId, Seq
 from tests.support.people import BEFORE_ALL, People, came, everything_that_came, name_of, say
 
-BACKENDS = ("embedded", "shared")
+BACKENDS = ("embedded", "shared", "two nodes")
 
 
 async def unread(people: People, client: Client, match: str) -> int:

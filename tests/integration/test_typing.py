@@ -21,7 +21,7 @@ from tests.support.people import (
 )
 from tests.support.private_server import PrivateServer
 
-BACKENDS = ("embedded", "shared")
+BACKENDS = ("embedded", "shared", "two nodes")
 
 
 @pytest.fixture(scope="module")

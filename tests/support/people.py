@@ -1,15 +1,18 @@
 """People of a test's own on a server that it shares with other tests: fresh names, fresh matches, connections that end.
 
 Everything goes through the public protocol. Nothing is said to have stayed away because a while passed: `came` asks the
-server something, and what it would have pushed before that is there when the answer is.
+server something, and what it would have pushed before that is there when the answer is. On several nodes each next
+connection is to the next node, and `came` first lets what is between the nodes arrive.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from itertools import count, cycle
 from pathlib import Path
 from secrets import token_hex
 from typing import Final, TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -17,7 +20,7 @@ from loadtest.api import Api
 from loadtest.client import Client, Cursors, Refused, decode_ok
 from protocol.errors import ErrorCode
 from protocol.from_client import Body, Typing
-from protocol.from_server import Entry, Error, Message, Push, Sent
+from protocol.from_server import AppEvent, Entry, Error, Message, Push, Sent
 from protocol.ids import Cursor, MatchId, Micros, Seq, SessionId, UserId
 from tests.support.numbers import read_gauges, read_numbers
 from tests.support.private_server import PrivateServer, private_server
@@ -46,10 +49,15 @@ def unlimited_server(database: Path | None = None, **settings: str) -> AbstractC
 class People:
     """Makes users, matches and connections; what it opened is closed at its end."""
 
-    def __init__(self, server: PrivateServer, stack: AsyncExitStack, key: str = "dev") -> None:
+    def __init__(
+        self, server: PrivateServer, stack: AsyncExitStack, key: str = "dev", others: Sequence[PrivateServer] = ()
+    ) -> None:
+        """The API is that of `server`; `others` are more nodes of its cluster."""
         self.server = server
         self.api = Api(server.http_url, key)
         self._stack = stack
+        self._nodes = cycle((server, *others))
+        self._between = Between()
         stack.callback(self.api.close)
 
     def users(self, *stems: str) -> list[UserId]:
@@ -62,9 +70,22 @@ class People:
         await self.api.put_match(match, members)
         return match
 
-    async def visitor(self, user: str = "") -> Client:
-        """Connect with a token of `user` in hand, and say nothing yet."""
-        return self.leaves(await Client.connect(self.server.ws_url, token=await self.api.token(user) if user else None))
+    async def visitor(self, user: str = "", *, token: str | None = None) -> Client:
+        """Connect with a token of `user`, or this one, in hand, and say nothing yet."""
+        token = await self.api.token(user) if user else token
+        return self.leaves(await Client.connect(next(self._nodes).ws_url, token=token))
+
+    async def join(self, *nodes: PrivateServer) -> None:
+        """Have a watchman on each of `nodes`, so that `settled` knows what is between them."""
+        for node in nodes:
+            user = fresh("watchman")
+            watchman = await Client.connect(node.ws_url, token=await self.api.token(user))
+            await self.leaves(watchman).hello()
+            self._between.add(watchman, self.leaves_api(Api(node.http_url, "dev")))
+
+    async def settled(self) -> None:
+        """Wait until what the nodes have told each other has arrived; on one there is nothing to wait for."""
+        await self._between.settled()
 
     async def come(
         self, user: str, cursors: Cursors | None = None, *, device: str | None = None, session: SessionId | None = None
@@ -92,14 +113,43 @@ class People:
     def leaves(self, client: Client) -> Client:
         """Have `client` closed at the end."""
         self._stack.push_async_callback(client.close)
+        _between[client] = self._between
         return client
 
 
+class Between:
+    """What is under way between nodes: frames of one node to another arrive in order, so that a last one ends it."""
+
+    def __init__(self) -> None:
+        self._watchmen: list[tuple[Client, Api]] = []
+        self._numbers = count()
+
+    def add(self, watchman: Client, api: Api) -> None:
+        """Know one more node, by one who is connected there and its API."""
+        self._watchmen.append((watchman, api))
+
+    async def settled(self) -> None:
+        """Have every node tell every other one something, and wait until it is heard."""
+        number = next(self._numbers)
+        for _, api in self._watchmen:
+            for watchman, _ in self._watchmen:
+                await api.event(name_of(watchman), f"settled {number}", {})
+        for watchman, _ in self._watchmen:
+            for _ in self._watchmen:
+                await watchman.next(AppEvent, matching=lambda push: push.name == f"settled {number}")
+
+
+_between: Final[WeakKeyDictionary[Client, Between]] = WeakKeyDictionary()
+
+
 @asynccontextmanager
-async def people_on(server: PrivateServer, key: str = "dev") -> AsyncIterator[People]:
-    """Let people on `server` until the block ends."""
+async def people_on(server: PrivateServer, *others: PrivateServer, key: str = "dev") -> AsyncIterator[People]:
+    """Let people on `server`, and on more nodes of its cluster, until the block ends."""
     async with AsyncExitStack() as stack:
-        yield People(server, stack, key)
+        people = People(server, stack, key, others)
+        if others:
+            await people.join(server, *others)
+        yield people
 
 
 # ---- saying and hearing
@@ -123,6 +173,7 @@ async def type_in(client: Client, match: str, *, on: bool = True) -> None:
 
 async def came(client: Client, kind: type[P]) -> list[P]:
     """Return all pushes of `kind` up to now; forget them and everything else that came."""
+    await _between[client].settled()
     await client.ping()
     pushes = [push for _, push in client.pushes]
     client.pushes.clear()
@@ -131,6 +182,7 @@ async def came(client: Client, kind: type[P]) -> list[P]:
 
 async def everything_that_came(client: Client) -> list[Push | Error]:
     """Return all pushes up to now, and forget them."""
+    await _between[client].settled()
     await client.ping()
     pushes = [push for _, push in client.pushes]
     client.pushes.clear()

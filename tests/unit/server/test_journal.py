@@ -12,6 +12,7 @@ from server.core.calls import CallChanged, CallStale
 from server.core.log import NOT_MEMBER, Appended, Mark, Marked, MembersSet, Refused
 from server.journal import WAITING_BYTES, Journal, JournalLimits
 from server.ports import StoreUnavailable
+from server.telemetry import CommitWatch, Telemetry
 from tests.support.call_rows import opened
 from tests.support.clock import FakeClock
 from tests.support.slow_store import HeldStore
@@ -182,6 +183,35 @@ async def test_an_outcome_that_stays_unknown_is_told_as_unknown(store: HeldStore
         await journal.drain()
     assert [a.stored for a in answers if isinstance(a, Refused)] == ["unknown"]
     assert len(store.calls) == 3
+
+
+async def test_a_later_attempt_that_did_nothing_says_nothing_of_the_first(store: HeldStore) -> None:
+    """The connection was lost under the first, and could not be made again."""
+    journal = Journal(store, limits=JournalLimits(retry_s=0, attempts=3))
+    store.failures_after = [StoreUnavailable("cut", maybe_stored=True)]
+    answers: list[object] = []
+    async with running(journal):
+        journal.append(post("a"), answers.append)
+        await store.arrivals(1)
+        store.failures = [StoreUnavailable("refused")] * 2
+        await journal.drain()
+    assert [a.stored for a in answers if isinstance(a, Refused)] == ["unknown"]
+    assert len(store.calls) == 3
+
+
+async def test_commits_are_measured(store: HeldStore) -> None:
+    """How long each took and how much it held, and when what it pushed was written."""
+    telemetry = Telemetry()
+    clock = FakeClock()
+    journal = Journal(store, watch=CommitWatch(telemetry, clock.now))
+    async with running(journal):
+        journal.append(post("a"), lambda _: clock.advance(0.004))
+        await journal.drain()
+        await asyncio.sleep(0)
+    assert journal.depths == [0]
+    assert (telemetry.commit_messages.count, telemetry.commit_messages.total) == (1, 1)
+    assert telemetry.commit_seconds.count == telemetry.commit_to_socket_seconds.count == 1
+    assert round(telemetry.commit_to_socket_seconds.total, 3) == 0.004
 
 
 async def test_a_fault_in_the_store_ends_one_call_only(store: HeldStore, caplog: pytest.LogCaptureFixture) -> None:
