@@ -176,10 +176,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             announce=bus.announce,
         )
     )
-    try:
-        await revoker.load()
-    except StoreUnavailable as unavailable:
-        raise StoreUnusable(f"cannot read which tokens are revoked: {unavailable.reason}") from None
+    await _learn_revocations(revoker)
     identities = Identities(
         verifier, shared.tickets, lambda: clock.micros() / 1_000_000, jwks, revocations=book, failures=failures
     )
@@ -324,6 +321,13 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
         ),
     )
     return node
+
+
+async def _learn_revocations(revoker: Revoker) -> None:
+    try:
+        await revoker.load()
+    except StoreUnavailable as unavailable:
+        raise StoreUnusable(f"cannot read which tokens are revoked: {unavailable.reason}") from None
 
 
 def _journal(backends: Backends, watch: CommitWatch) -> Journal:
