@@ -1,6 +1,6 @@
 """What the server needs of the world, as guarantees. Each port has adapters, and one contract suite that all of them pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from protocol.calls import CallId
@@ -32,6 +32,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.notices import Notice
+from server.core.people import Person, PresenceWish, PrivateReadSet
 from server.core.revocations import Revocation, RevocationPage
 from server.core.routes import Route
 from server.core.sessions import SessionInfo
@@ -88,7 +89,7 @@ class Store(Protocol):
 
         The same (match, sender, client_id) within 35 days, also inside the batch, returns the first one with `duplicate`,
         or CONFLICT when body or reply_to differ. Sender must be a member, but for a duplicate: that is in the log, whoever
-        left since. `reply_to` must be a message that the sender may read. Moves the sender's own cursors to the new
+        left since. BLOCKED in a match of two of whom one has blocked the other; in others `hidden` tells who blocked the sender. `reply_to` must be a message that the sender may read. Moves the sender's own cursors to the new
         message. A row that cannot be stored refuses only itself.
         """
 
@@ -103,7 +104,8 @@ class Store(Protocol):
     async def mark(self, batch: Sequence[Mark]) -> Sequence[Marked | None]:
         """Move members' cursors: to the maximum, never past the last entry, `delivered` at least `read`.
 
-        None where nothing moved or the user is no member.
+        None where nothing moved or the user is no member. `hidden` has whom a block stands between, `shown` what a member
+        who reads in private lets the others know.
         """
 
     async def match(self, match: MatchId) -> MatchState | None:
@@ -153,6 +155,30 @@ class Store(Protocol):
 
     async def check(self) -> None:
         """Write something that nobody will see; raise `StoreUnavailable` when nothing can be stored now."""
+
+    async def set_private_read(self, match: MatchId, user: UserId, *, is_on: bool) -> PrivateReadSet | None:
+        """Show the others no more how far the member reads, or again all of it; None for no member.
+
+        What others read of the member stands still meanwhile, but for messages that the member sends.
+        """
+
+    # ---- people
+
+    async def people(self, users: Sequence[UserId]) -> Sequence[Person]:
+        """Read what is kept of each user."""
+
+    async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
+        """Have `user` block `other`, or take it back; tell whether that is news.
+
+        No message slips through: of those that are stored later each is refused or hidden, of both users. Refuses more than
+        BLOCKS_MAX, and ids that cannot be stored.
+        """
+
+    async def hidden_unread(self, user: UserId, matches: Sequence[MatchId]) -> Mapping[MatchId, int]:
+        """Count, in matches of more than two, the user's unread messages that are not shown, of users whom they blocked."""
+
+    async def set_presence(self, user: UserId, wish: PresenceWish) -> Person | Refused:
+        """Change how `user` wants to be shown; returns what holds, with a version above every earlier one."""
 
     async def close(self) -> None:
         """Finish what is under way and give up the store. Later calls raise `StoreUnavailable`."""

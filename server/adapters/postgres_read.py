@@ -4,7 +4,7 @@ A lost connection is tried again once, because nothing can have happened. The re
 are certainly not older than what this node and the asking client know; everything else is the primary's.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Final
@@ -17,6 +17,7 @@ from protocol.limits import PAGE_MAX_BYTES
 from server.adapters.postgres_connections import Connections, Rows
 from server.adapters.postgres_errors import ERRORS, ends_connection, unavailable
 from server.adapters.postgres_known import Known
+from server.adapters.postgres_people import HIDDEN_UNREAD, PEOPLE, person_of
 from server.adapters.sqlite_rows import entry_of_row
 from server.core.log import (
     NOT_FOUND,
@@ -29,6 +30,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import Budget, bounded, cut_page, is_cursor, is_storable
+from server.core.people import Person
 from server.ports import StoreUnavailable
 
 MATCH: Final = "SELECT * FROM duologue.match_state($1)"
@@ -79,6 +81,19 @@ class Reader:
             return frozenset()
         return frozenset(other for (other,) in await self._read(PARTNERS, user, known))
 
+    async def people(self, users: Sequence[UserId]) -> list[Person]:
+        """Read what is kept of each user."""
+        rows = await self._read(PEOPLE, [user if is_storable(user) else "" for user in users])
+        return list(map(person_of, rows))
+
+    async def hidden_unread(self, user: UserId, matches: Sequence[MatchId]) -> Mapping[MatchId, int]:
+        """Count unread messages of those whom the user blocked."""
+        known = [match for match in matches if is_storable(match)]
+        if not known or not is_storable(user):
+            return {}
+        counts = await self._read(HIDDEN_UNREAD, user, known)
+        return {MatchId(match): amount for match, amount in counts}
+
     # ---- summaries
 
     async def summaries(self, users: Sequence[UserId], before: Micros, limit: int) -> list[SummaryPage]:
@@ -88,7 +103,7 @@ class Reader:
         if rows is None:
             rows = await self._read(SUMMARIES, wanted, bounded(before), limit, [], [])
             self._learn(users, rows)
-        pages = {place: _summary_page(group) for place, group in groupby(rows, _place)}
+        pages = {place: _summary_page(group, users[place - 1]) for place, group in groupby(rows, _place)}
         nothing = SummaryPage((), complete=True)
         return [pages.get(place, nothing) for place in range(1, len(users) + 1)]
 
@@ -175,8 +190,7 @@ class Reader:
             match = asked[row["place"] - 1]
             self._saw(match, row["last_seq"])
             matches[match] = _synced(match, row, entries, budget)
-            told = zip(row["users"] or (), row["delivered"] or (), row["reads"] or (), strict=True)
-            receipts.extend(ReceiptMoved(match, *receipt) for receipt in told)
+            receipts.extend(ReceiptMoved(match, m.user, m.delivered, m.read) for m in _members(row, user))
         return SyncResult(matches, tuple(receipts))
 
     # ---- ways to read
@@ -224,15 +238,21 @@ def _synced(match: MatchId, row: asyncpg.Record, limit: int, budget: Budget) -> 
     return SyncedMatch(page.entries, page.complete, left=row["is_left"])
 
 
-def _summary_page(group: Iterator[asyncpg.Record]) -> SummaryPage:
+def _summary_page(group: Iterator[asyncpg.Record], user: UserId) -> SummaryPage:
     rows = list(group)
-    return SummaryPage(tuple(map(_summary, rows)), complete=len(rows) == rows[0]["total"])
+    return SummaryPage(tuple(_summary(row, user) for row in rows), complete=len(rows) == rows[0]["total"])
 
 
-def _summary(row: asyncpg.Record) -> MatchSummary:
+def _members(row: asyncpg.Record, viewer: UserId) -> Iterator[Member]:
+    """Read the members' cursors; who reads in private has more than the others are shown."""
+    for user, delivered, read in zip(row["users"] or (), row["delivered"] or (), row["reads"] or (), strict=True):
+        yield Member(user, delivered, max(read, row["own_read"] or 0) if user == viewer else read)
+
+
+def _summary(row: asyncpg.Record, user: UserId) -> MatchSummary:
     match, seq, at = row["match_id"], row["last_seq"], row["last_at"]
-    members = tuple(Member(*receipt) for receipt in zip(row["users"], row["delivered"], row["reads"], strict=True))
+    members = tuple(_members(row, user))
     columns = (row[name] for name in ("n", "kind", "sender", "client_id", "reply_to", "body"))
     n, kind, sender, client_id, reply_to, body = columns
     last = entry_of_row(match, (seq, at, n, kind, sender, client_id, reply_to, body))
-    return MatchSummary(match, members, seq, at, row["unread"], last)
+    return MatchSummary(match, members, seq, at, row["unread"], last, row["own_read"] is not None)

@@ -9,11 +9,12 @@ from typing import Final
 
 import asyncpg
 
-from protocol.errors import CATALOGUE, ErrorCode
 from protocol.from_server import MatchSummary, Member, MembersChanged, Message, ReceiptMoved
 from protocol.ids import MatchId, Micros, Ordinal, Seq, UserId
+from protocol.limits import BLOCKS_MAX
 from server.adapters.postgres_connections import Connections, Rows
 from server.adapters.postgres_errors import ERRORS, Verdict, judge, unavailable
+from server.adapters.postgres_people import OwnShown, own_shown
 from server.core.log import (
     CONFLICT,
     NO_SUCH_REPLY,
@@ -27,16 +28,26 @@ from server.core.log import (
     Refused,
 )
 from server.core.pages import DEDUP_US, END, can_be_stored, is_storable
+from server.core.people import (
+    BLOCKED,
+    TOO_MANY_BLOCKS,
+    Pair,
+    PresenceWish,
+    PrivateReadSet,
+    apart_from,
+    not_shown_to,
+)
 from server.ports import StoreUnavailable
 
 ATTEMPTS: Final = 4
 APPEND: Final = "SELECT * FROM duologue.append($1, $2, $3, $4, $5, $6, $7, $8)"
 SET_MEMBERS: Final = "SELECT * FROM duologue.set_members($1, $2, $3, $4)"
 MARK: Final = "SELECT * FROM duologue.mark($1, $2, $3, $4)"
+PRIVATE_READ: Final = "SELECT * FROM duologue.set_private_read($1, $2, $3)"
+BLOCK: Final = "SELECT duologue.block($1, $2, $3, $4)"
+SET_PRESENCE: Final = "SELECT * FROM duologue.set_presence($1, $2, $3, $4, $5)"
 PARTITIONS: Final = "SELECT duologue.make_partitions($1, $2)"
 
-# A blocked sender is told what a stranger is told: that one was blocked is nobody's business.
-BLOCKED: Final = Refused(ErrorCode.NOT_MEMBER, CATALOGUE[ErrorCode.NOT_MEMBER].what_to_do)
 _DUPLICATE: Final = 1
 # By the codes of duologue.append; the first two are no refusals.
 _REFUSALS: Final = (UNSTORABLE, UNSTORABLE, CONFLICT, NOT_MEMBER, NO_SUCH_REPLY, BLOCKED)
@@ -144,13 +155,47 @@ class Writer:
             )
         except _RowRefused as error:
             raise StoreUnavailable("a receipt could not be stored") from error
-        members = _members(row)
+        members, pairs = _members(row), _pairs(row)
         return [
             None
             if delivered is None
-            else Marked(ReceiptMoved(mark.match, mark.user, delivered, read), members[mark.match])
-            for mark, delivered, read in zip(batch, row["delivered"], row["reads"], strict=True)
+            else Marked(
+                ReceiptMoved(mark.match, mark.user, delivered, read),
+                members[mark.match],
+                apart_from(pairs.get(mark.match, ()), mark.user),
+                None if shown is None else ReceiptMoved(mark.match, mark.user, delivered, shown),
+            )
+            for mark, delivered, read, shown in zip(
+                batch, row["delivered"], row["reads"], row["shown_reads"], strict=True
+            )
         ]
+
+    async def set_private_read(self, match: MatchId, user: UserId, *, is_on: bool) -> PrivateReadSet | None:
+        """Show the others no more, or again, how far the member reads."""
+        if not (is_storable(match) and is_storable(user)):
+            return None
+        (row,) = await self._write(PRIVATE_READ, match, user, is_on)
+        if row["users"] is None:
+            return None
+        pairs = tuple(zip(row["blockers"] or (), row["blocked"] or (), strict=True))
+        receipt = ReceiptMoved(match, user, row["delivered"], row["shown_read"])
+        return PrivateReadSet(receipt, tuple(row["users"]), apart_from(pairs, user))
+
+    # ---- people
+
+    async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
+        """Block, or take it back."""
+        if not (is_storable(user) and is_storable(other)):
+            return UNSTORABLE
+        ((is_news,),) = await self._write(BLOCK, user, other, is_on, BLOCKS_MAX)
+        return TOO_MANY_BLOCKS if is_news is None else bool(is_news)
+
+    async def set_presence(self, user: UserId, wish: PresenceWish) -> OwnShown | Refused:
+        """Change how the user is shown; return it and its version."""
+        if not (is_storable(user) and is_storable(wish.text or "")):
+            return UNSTORABLE
+        (row,) = await self._write(SET_PRESENCE, user, wish.status, wish.text, wish.last_seen, self._time())
+        return own_shown(row)
 
     async def make_partitions(self, at: Micros | None, months: int) -> Micros:
         """Make the months from `at` (None: now) on where they are missing; return up to where there are some."""
@@ -197,15 +242,25 @@ def _columns(batch: Sequence[Append]) -> tuple[Sequence[object], ...]:
 
 
 def _outcomes(batch: Sequence[Append], row: asyncpg.Record) -> list[Outcome]:
-    members = _members(row)
+    members, pairs = _members(row), _pairs(row)
     outcomes: list[Outcome] = []
     for append, code, seq, at, n in zip(batch, row["codes"], row["seqs"], row["times"], row["counts"], strict=True):
         if code > _DUPLICATE:
             outcomes.append(_REFUSALS[code])
             continue
-        message = _message(append, seq, at, n)
-        outcomes.append(Appended(message, members.get(append.match, ()), code == _DUPLICATE))
+        message, present = _message(append, seq, at, n), members.get(append.match, ())
+        hidden = not_shown_to(present, pairs[append.match], append.sender) if append.match in pairs else ()
+        outcomes.append(Appended(message, present, code == _DUPLICATE, hidden))
     return outcomes
+
+
+def _pairs(row: asyncpg.Record) -> dict[MatchId, list[Pair]]:
+    """Gather who blocked whom in each match."""
+    found: dict[MatchId, list[Pair]] = {}
+    if row["block_matches"] is not None:
+        for match, *pair in zip(row["block_matches"], row["blockers"], row["blocked"], strict=True):
+            found.setdefault(match, []).append((pair[0], pair[1]))
+    return found
 
 
 def _message(append: Append, seq: Seq, at: Micros, n: Ordinal) -> Message:

@@ -8,6 +8,7 @@ import msgspec
 
 from protocol.calls import CallId
 from protocol.ids import MatchId, Micros, Seq, UserId
+from server.adapters import sqlite_people
 from server.adapters.sqlite_rows import json_list
 from server.adapters.sqlite_statements import SQL
 from server.core.calls import (
@@ -141,8 +142,8 @@ class CallReader:
             now=now,
             match=match_id,
             row=None if call_id is None else CallRow(call_id, match_id, version, value),
-            members=tuple(user for user, _, _ in members),
-            blocks=(),
+            members=(present := tuple(user for user, _, _ in members)),
+            blocks=sqlite_people.pairs(self._execute, match_no, present),
             settings={user: CallSettings(when_busy, bool(relay)) for user, when_busy, relay in settings},
             in_call=dict(self._execute(SQL["seats_of_members"], of_match).fetchall()),
             unanswered=int(self._execute(SQL["unanswered"], counted).fetchone()[0]),

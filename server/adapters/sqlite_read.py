@@ -1,7 +1,7 @@
 """What a reader thread of the embedded store does: each answer from one snapshot."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Final, TypeVar
@@ -10,6 +10,7 @@ from protocol.calls import CallId
 from protocol.from_server import Entry, MatchSummary, Member, ReceiptMoved, SyncedMatch
 from protocol.ids import Cursor, MatchId, Micros, Seq, UserId
 from protocol.limits import PAGE_MAX_BYTES
+from server.adapters import sqlite_people
 from server.adapters.sqlite_calls import CallReader
 from server.adapters.sqlite_rows import entry_of_row, json_list
 from server.adapters.sqlite_statements import SQL
@@ -25,22 +26,23 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import Budget, bounded, cut_page, is_cursor, is_storable
+from server.core.people import Person
 from server.core.revocations import Revocation, RevocationPage
 
 R = TypeVar("R")
-# last_at, match_id, match_no, last_seq, unread
-_MatchRow = tuple[Micros, MatchId, int, Seq, int]
+# last_at, match_id, match_no, last_seq, unread, user, and how far this user has read, of one who reads in private
+_MatchRow = tuple[Micros, MatchId, int, Seq, int, UserId, Seq | None]
 _first: Final = itemgetter(0)
 
 
 class _Span:
     """What a viewer may see of a match: the entries from `first_at` to `last_at`, both included."""
 
-    __slots__ = ("first_at", "last_at", "left", "match", "match_no")
+    __slots__ = ("first_at", "last_at", "left", "match", "match_no", "own_read")
 
-    def __init__(self, match: MatchId, row: tuple[int, int, Micros, Micros]) -> None:
+    def __init__(self, match: MatchId, row: tuple[int, int, Micros, Micros, Seq | None]) -> None:
         self.match = match
-        self.match_no, left, self.first_at, self.last_at = row
+        self.match_no, left, self.first_at, self.last_at, self.own_read = row
         self.left = bool(left)
 
 
@@ -164,7 +166,9 @@ class Reader:
             matches[match] = self._synced(span, cursor, limit, budget)
             if not span.left:
                 rows = self._execute(SQL["receipts_of_match"], (span.match_no,))
-                receipts.extend(ReceiptMoved(match, *row) for row in rows)
+                for other, delivered, read in rows:
+                    own_read = span.own_read if other == user else None
+                    receipts.append(ReceiptMoved(match, other, delivered, max(read, own_read or 0)))
         return SyncResult(matches, tuple(receipts))
 
     def _synced(self, span: _Span, cursor: Cursor, limit: int, budget: Budget) -> SyncedMatch:
@@ -215,6 +219,16 @@ class Reader:
         """Read how the user wants to be called."""
         return self._calls.settings(user)
 
+    # ---- people
+
+    def people(self, users: Sequence[UserId]) -> list[Person]:
+        """Read what is kept of each user."""
+        return self._in_snapshot(lambda: sqlite_people.people(self._execute, users))
+
+    def hidden_unread(self, user: UserId, matches: Sequence[MatchId]) -> Mapping[MatchId, int]:
+        """Count unread messages of those whom the user blocked."""
+        return sqlite_people.hidden_unread(self._execute, user, matches) if is_storable(user) else {}
+
     # ---- revocations
 
     def revocations(self, position: int) -> RevocationPage:
@@ -235,13 +249,16 @@ class Reader:
 def _cut_matches(group: Iterator[tuple[int, *_MatchRow]], limit: int) -> tuple[list[_MatchRow], bool]:
     """Take the newest `limit` matches, and those of the same microsecond as the last of them."""
     chosen: list[_MatchRow] = []
-    for _, last_at, match, match_no, last_seq, unread in group:
+    for _, last_at, match, match_no, last_seq, unread, user, own_read in group:
         if len(chosen) >= limit and not (chosen and chosen[-1][0] == last_at):
             return chosen, False
-        chosen.append((last_at, match, match_no, last_seq, unread))
+        chosen.append((last_at, match, match_no, last_seq, unread, user, own_read))
     return chosen, True
 
 
 def _summary(row: _MatchRow, members: dict[int, tuple[Member, ...]], last: dict[int, Entry]) -> MatchSummary:
-    last_at, match, match_no, last_seq, unread = row
-    return MatchSummary(match, members[match_no], last_seq, last_at, unread, last[match_no])
+    last_at, match, match_no, last_seq, unread, user, own_read = row
+    seen = members[match_no]
+    if own_read is not None:  # The others are shown less than the member's own devices.
+        seen = tuple(Member(m.user, m.delivered, max(m.read, own_read)) if m.user == user else m for m in seen)
+    return MatchSummary(match, seen, last_seq, last_at, unread, last[match_no], own_read is not None)

@@ -19,5 +19,5 @@ SQL: Final = _read(Path(__file__).with_suffix(".sql"))
 # What makes each schema out of the one before, from schema 1, which is made out of nothing.
 SCHEMAS: Final = tuple(
     Path(__file__).with_name(name).read_text(encoding="utf-8")
-    for name in ("sqlite_schema.sql", "sqlite_schema_2.sql", "sqlite_schema_3.sql")
+    for name in ("sqlite_schema.sql", "sqlite_schema_2.sql", "sqlite_schema_3.sql", "sqlite_schema_4.sql")
 )

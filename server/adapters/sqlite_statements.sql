@@ -32,10 +32,59 @@ SET from_seq = :seq, until_seq = NULL, delivered = :seq, read = :seq, read_n = :
 UPDATE members SET until_seq = ? WHERE match_no = ? AND user_no = ?;
 
 -- name: cursors_of_member
-SELECT delivered, read, read_n FROM members WHERE match_no = ? AND user_no = ?;
+SELECT delivered, max(read, coalesce(own_read, 0)), read_n, CASE WHEN own_read IS NULL THEN NULL ELSE read END
+FROM members WHERE match_no = ? AND user_no = ?;
 
 -- name: move_member
 UPDATE members SET delivered = ?, read = ?, read_n = ? WHERE match_no = ? AND user_no = ?;
+
+-- name: move_in_private
+UPDATE members SET delivered = ?, own_read = ?, read_n = ? WHERE match_no = ? AND user_no = ?;
+
+-- name: read_in_private
+UPDATE members SET own_read = max(read, coalesce(own_read, 0)) WHERE match_no = ? AND user_no = ?;
+
+-- name: read_in_public
+UPDATE members SET read = max(read, coalesce(own_read, 0)), own_read = NULL WHERE match_no = ? AND user_no = ?;
+
+-- name: blocks_among_members
+SELECT b.blocker, b.blocked
+FROM members m CROSS JOIN users u ON u.user_no = m.user_no CROSS JOIN blocks b ON b.blocker = u.user_id
+WHERE m.match_no = ? AND m.until_seq IS NULL
+ORDER BY b.blocker, b.blocked;
+
+-- name: count_blocks
+SELECT count(*) FROM blocks WHERE blocker = ? AND blocked <> ?;
+
+-- name: add_block
+INSERT OR IGNORE INTO blocks (blocker, blocked) VALUES (?, ?);
+
+-- name: drop_block
+DELETE FROM blocks WHERE blocker = ? AND blocked = ?;
+
+-- name: blocks_of_users
+SELECT wanted.value, b.blocked, 1 FROM json_each(:users) wanted CROSS JOIN blocks b ON b.blocker = wanted.value
+UNION ALL
+SELECT wanted.value, b.blocker, 0 FROM json_each(:users) wanted CROSS JOIN blocks b ON b.blocked = wanted.value;
+
+-- name: presence_of_users
+SELECT p.user_id, p.status, p.status_text, p.last_seen, p.version
+FROM json_each(?) wanted CROSS JOIN presence p ON p.user_id = wanted.value;
+
+-- name: set_presence
+INSERT OR REPLACE INTO presence (user_id, status, status_text, last_seen, version) VALUES (?, ?, ?, ?, ?);
+
+-- name: hidden_unread
+SELECT x.match_id, count(*)
+FROM json_each(:matches) wanted
+CROSS JOIN matches x ON x.match_id = wanted.value
+CROSS JOIN members m ON m.match_no = x.match_no AND m.until_seq IS NULL
+AND m.user_no = (SELECT user_no FROM users WHERE user_id = :user)
+CROSS JOIN entries e ON e.match_no = x.match_no AND e.seq > max(m.read, coalesce(m.own_read, 0)) AND e.kind = 1
+CROSS JOIN users u ON u.user_no = e.sender_no
+CROSS JOIN blocks b ON b.blocker = :user AND b.blocked = u.user_id
+WHERE (SELECT count(*) FROM members o WHERE o.match_no = x.match_no AND o.until_seq IS NULL) > 2
+GROUP BY x.match_id;
 
 -- name: add_entry
 INSERT INTO entries (match_no, created_at, seq, n, kind, sender_no, client_id, keyed, reply_to, body)
@@ -85,7 +134,7 @@ CROSS JOIN members mine ON mine.match_no = theirs.match_no AND mine.until_seq IS
 AND mine.user_no = (SELECT user_no FROM users WHERE user_id = :user);
 
 -- name: matches_of_users
-SELECT wanted.key, x.last_at, x.match_id, x.match_no, x.last_seq, x.messages - m.read_n
+SELECT wanted.key, x.last_at, x.match_id, x.match_no, x.last_seq, x.messages - m.read_n, u.user_id, m.own_read
 FROM json_each(:users) wanted
 CROSS JOIN users u ON u.user_id = wanted.value
 CROSS JOIN members m ON m.user_no = u.user_no AND m.until_seq IS NULL
@@ -107,12 +156,13 @@ CROSS JOIN entries e ON e.match_no = x.match_no AND e.created_at = x.last_at
 LEFT JOIN users u ON u.user_no = e.sender_no;
 
 -- name: span_of_match
-SELECT match_no, 0, 0, last_at FROM matches WHERE match_id = ?;
+SELECT match_no, 0, 0, last_at, NULL FROM matches WHERE match_id = ?;
 
 -- name: span_of_member
 SELECT x.match_no, m.until_seq IS NOT NULL, first.created_at,
 CASE WHEN m.until_seq IS NULL THEN x.last_at
-ELSE (SELECT created_at FROM entries WHERE match_no = x.match_no AND seq = m.until_seq) END
+ELSE (SELECT created_at FROM entries WHERE match_no = x.match_no AND seq = m.until_seq) END,
+m.own_read
 FROM matches x
 CROSS JOIN users u ON u.user_id = :user
 CROSS JOIN members m ON m.match_no = x.match_no AND m.user_no = u.user_no

@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 from protocol.calls import CallEntry
 from protocol.from_server import MatchSummary, Member, MembersChanged, Message, ReceiptMoved
 from protocol.ids import MatchId, Micros, Ordinal, Seq, UserId
+from server.adapters import sqlite_people
 from server.adapters.sqlite_calls import CallTable, Found
 from server.adapters.sqlite_file import StoreFile
 from server.adapters.sqlite_rows import KIND_CALL, KIND_MEMBERS, KIND_MESSAGE, members_body
@@ -46,6 +47,16 @@ from server.core.log import (
     Refused,
 )
 from server.core.pages import DEDUP_US, can_be_stored, is_storable
+from server.core.people import (
+    BLOCKED,
+    Pair,
+    Person,
+    PresenceWish,
+    PrivateReadSet,
+    apart_from,
+    is_cut,
+    not_shown_to,
+)
 from server.core.revocations import Revocation
 from server.ports import Clock
 
@@ -74,6 +85,8 @@ class _Match(Struct):
     messages: Ordinal
     members: tuple[UserId, ...]
     present: dict[UserId, _Present]
+    # Who of the members has blocked whom of them.
+    pairs: tuple[Pair, ...]
 
     def next_time(self, now: Micros) -> Micros:
         return now if now > self.last_at else Micros(self.last_at + 1)
@@ -154,7 +167,7 @@ class Writer:
             return None
         match = self._match(append.match)
         sender = match.present.get(append.sender) if match else None
-        if match is None or sender is None:
+        if match is None or sender is None or match.pairs:
             return None
         return Appended(self._add_message(append, match, sender, now), match.members, duplicate=False)
 
@@ -187,13 +200,15 @@ class Writer:
             return _repeated(first, append, match, sender)
         if sender is None:
             return NOT_MEMBER
+        if is_cut(match.members, match.pairs):
+            return BLOCKED
         if append.reply_to is not None and not self._can_reply(match, sender, append.reply_to):
             return NO_SUCH_REPLY
         if first is not None:
             self._execute(SQL["give_up_key"], (match.match_no, first[1]))
         message = self._add_message(append, match, sender, now)
         self._insert_drafts()
-        return Appended(message, match.members, duplicate=False)
+        return Appended(message, match.members, False, not_shown_to(match.members, match.pairs, append.sender))
 
     def _can_reply(self, match: _Match, sender: _Present, reply_to: Seq) -> bool:
         if not sender.from_seq <= reply_to <= match.last_seq:
@@ -267,15 +282,35 @@ class Writer:
         if match is None or member is None:
             return None
         key = (match.match_no, member.user_no)
-        was_delivered, was_read, n = self._execute(SQL["cursors_of_member"], key).fetchone()
+        was_delivered, was_read, n, shown_read = self._execute(SQL["cursors_of_member"], key).fetchone()
         read = Seq(max(was_read, min(mark.read, match.last_seq)))
         delivered = Seq(max(was_delivered, min(mark.delivered, match.last_seq), read))
         if (delivered, read) == (was_delivered, was_read):
             return None
         if read != was_read:
             n = self._count_at(match, read)
-        self._execute(SQL["move_member"], (delivered, read, n, *key))
-        return Marked(ReceiptMoved(match.match, mark.user, delivered, read), match.members)
+        hidden = apart_from(match.pairs, mark.user)
+        receipt = ReceiptMoved(match.match, mark.user, delivered, read)
+        if shown_read is None:
+            self._execute(SQL["move_member"], (delivered, read, n, *key))
+            return Marked(receipt, match.members, hidden)
+        self._execute(SQL["move_in_private"], (delivered, read, n, *key))
+        return Marked(receipt, match.members, hidden, ReceiptMoved(match.match, mark.user, delivered, shown_read))
+
+    def set_private_read(self, name: MatchId, user: UserId, *, is_on: bool) -> PrivateReadSet | None:
+        """Show the others no more, or again, how far the member reads, in one transaction."""
+        return self._in_transaction(lambda: self._set_private_read(name, user, is_on=is_on))
+
+    def _set_private_read(self, name: MatchId, user: UserId, *, is_on: bool) -> PrivateReadSet | None:
+        match = self._match(name) if is_storable(name) else None
+        member = match.present.get(user) if match else None
+        if match is None or member is None:
+            return None
+        key = (match.match_no, member.user_no)
+        self._execute(SQL["read_in_private" if is_on else "read_in_public"], key)
+        delivered, read, _, shown_read = self._execute(SQL["cursors_of_member"], key).fetchone()
+        receipt = ReceiptMoved(name, user, delivered, read if shown_read is None else shown_read)
+        return PrivateReadSet(receipt, match.members, apart_from(match.pairs, user))
 
     def _count_at(self, match: _Match, seq: Seq) -> Ordinal:
         if seq == match.last_seq:
@@ -301,7 +336,7 @@ class Writer:
             return CallChanged(row_changed(change), self._last_call_entry(match, found), match.members)
         if (found.version if found else 0) != change.version:
             return STALE
-        if change.members not in (None, match.members) or change.blocks not in (None, 0):
+        if change.members not in (None, match.members) or change.blocks not in (None, len(match.pairs)):
             return STALE
         seq = None if change.note is None else Seq(match.last_seq + 1)
         call_no = self._calls.keep(found, change, match.match_no, seq, self._make_user)
@@ -324,7 +359,7 @@ class Writer:
         caller = match.present.get(change.caller)
         if change.is_missed and caller is not None:
             key = (match.match_no, caller.user_no)
-            *_, read_n = self._execute(SQL["cursors_of_member"], key).fetchone()
+            _, _, read_n, _ = self._execute(SQL["cursors_of_member"], key).fetchone()
             if read_n == before:
                 self._execute(SQL["move_member"], (seq, seq, n, *key))
         return entry_of(match.match, (seq, at, n), note)
@@ -345,6 +380,23 @@ class Writer:
             self._execute(SQL["set_call_settings"], row)
 
         self._in_transaction(write)
+
+    # ---- people
+
+    def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
+        """Block, or take it back, in one transaction."""
+        if not (is_storable(user) and is_storable(other)):
+            return UNSTORABLE
+        news = self._in_transaction(lambda: sqlite_people.set_block(self._execute, user, other, is_on=is_on))
+        self._matches.clear()  # What is remembered of matches says who blocked whom.
+        return news
+
+    def set_presence(self, user: UserId, wish: PresenceWish) -> Person | Refused:
+        """Change how the user is shown, in one transaction."""
+        if not (is_storable(user) and is_storable(wish.text or "")):
+            return UNSTORABLE
+        now = self._clock.micros()
+        return self._in_transaction(lambda: sqlite_people.set_presence(self._execute, user, wish, now))
 
     # ---- revocations
 
@@ -377,7 +429,8 @@ class Writer:
         match_no, last_seq, last_at, messages = row
         members = self._execute(SQL["present_members"], (match_no,)).fetchall()
         present = {user: _Present(user_no, from_seq) for user, user_no, from_seq in members}
-        match = _Match(name, match_no, last_seq, last_at, messages, tuple(present), present)
+        pairs = sqlite_people.pairs(self._execute, match_no, tuple(present))
+        match = _Match(name, match_no, last_seq, last_at, messages, tuple(present), present, pairs)
         self._matches[name] = match
         return match
 

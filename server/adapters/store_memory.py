@@ -4,13 +4,14 @@ Every method runs from start to end without awaiting, so that what runs in one e
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from protocol.calls import CallEntry, CallId
 from protocol.from_server import Entry, MatchSummary, Member, MembersChanged, Message, ReceiptMoved, SyncedMatch
 from protocol.ids import ClientId, Cursor, MatchId, Micros, Ordinal, Seq, UserId
 from protocol.limits import PAGE_MAX_BYTES
 from server.adapters.calls_memory import CallBook
+from server.adapters.people_memory import PeopleBook
 from server.core.calls import (
     DEFAULT_SETTINGS,
     STALE,
@@ -46,6 +47,17 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import DEDUP_US, END, Budget, can_be_stored, cut_page, is_cursor, is_storable
+from server.core.people import (
+    BLOCKED,
+    TOO_MANY_BLOCKS,
+    Person,
+    PresenceWish,
+    PrivateReadSet,
+    apart_from,
+    is_cut,
+    is_group,
+    not_shown_to,
+)
 from server.core.revocations import Revocation, RevocationPage, joined
 from server.ports import Clock, StoreUnavailable
 
@@ -53,13 +65,19 @@ from server.ports import Clock, StoreUnavailable
 class _Membership:
     """What one user may see of a match, and how far they are. `until_seq` is None while they are in it."""
 
-    __slots__ = ("delivered", "from_seq", "read", "until_seq")
+    __slots__ = ("delivered", "from_seq", "private_from", "read", "until_seq")
 
     def __init__(self, from_seq: Seq) -> None:
         self.from_seq = from_seq
         self.until_seq: Seq | None = None
         self.delivered = from_seq
         self.read = from_seq
+        # What the others are shown, of a member who reads in private.
+        self.private_from: Seq | None = None
+
+    @property
+    def shown_read(self) -> Seq:
+        return self.read if self.private_from is None else self.private_from
 
 
 class _Match:
@@ -102,27 +120,44 @@ class _Match:
         membership = self.memberships.get(user)
         return membership if membership is not None and membership.until_seq is None else None
 
-    def receipts(self) -> Iterator[ReceiptMoved]:
+    def receipts(self, viewer: UserId) -> Iterator[ReceiptMoved]:
         for user in self.members:
-            yield self.receipt(user)
+            yield self.receipt(user) if user == viewer else self.shown(user)
 
     def receipt(self, user: UserId) -> ReceiptMoved:
         membership = self.memberships[user]
         return ReceiptMoved(self.match, user, membership.delivered, membership.read)
 
+    def shown(self, user: UserId) -> ReceiptMoved:
+        """Give what the others see of the user's cursors."""
+        membership = self.memberships[user]
+        return ReceiptMoved(self.match, user, membership.delivered, membership.shown_read)
+
     def state(self) -> MatchState:
         return MatchState(self.match, self.members, self.last_seq, self.last_at, self.messages)
 
     def summary(self, user: UserId) -> MatchSummary:
-        members = tuple(Member(r.user, r.delivered, r.read) for r in self.receipts())
-        unread = self.messages - self.counts[self.memberships[user].read - 1]
-        return MatchSummary(self.match, members, self.last_seq, self.last_at, unread, self.entries[-1])
+        members = tuple(Member(r.user, r.delivered, r.read) for r in self.receipts(user))
+        own = self.memberships[user]
+        unread = self.messages - self.counts[own.read - 1]
+        last, is_private = self.entries[-1], own.private_from is not None
+        return MatchSummary(self.match, members, self.last_seq, self.last_at, unread, last, is_private)
 
 
 class MemoryStore:
     """The `Store`, `Calls` and `Revocations` ports in memory."""
 
-    __slots__ = ("_calls", "_clock", "_epoch", "_is_closed", "_matches", "_matches_of", "_revocations", "_revoked")
+    __slots__ = (
+        "_calls",
+        "_clock",
+        "_epoch",
+        "_is_closed",
+        "_matches",
+        "_matches_of",
+        "_people",
+        "_revocations",
+        "_revoked",
+    )
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -132,6 +167,7 @@ class MemoryStore:
         self._matches: dict[MatchId, _Match] = {}
         # The matches that a user is in now.
         self._matches_of: dict[UserId, dict[MatchId, _Match]] = {}
+        self._people = PeopleBook()
         # By what they name, in the order in which they were kept last; each with its place in it.
         self._revocations: dict[tuple[UserId, str | None], tuple[int, Revocation]] = {}
         self._revoked = 0
@@ -163,9 +199,13 @@ class MemoryStore:
             return CONFLICT if membership else NOT_MEMBER
         if membership is None:
             return NOT_MEMBER
+        pairs = self._people.pairs(match.members)
+        if is_cut(match.members, pairs):
+            return BLOCKED
         if append.reply_to is not None and not _can_reply(match, membership, append.reply_to):
             return NO_SUCH_REPLY
-        return Appended(_add_message(match, membership, append, now), match.members, duplicate=False)
+        message = _add_message(match, membership, append, now)
+        return Appended(message, match.members, False, not_shown_to(match.members, pairs, append.sender))
 
     async def set_members(self, match: MatchId, members: tuple[UserId, ...]) -> MembersSet | Refused:
         """Make, change or end a match."""
@@ -190,7 +230,7 @@ class MemoryStore:
         log.add(entry, log.messages)
         log.members = wanted
         for user in joined:
-            log.memberships[user] = _Membership(seq)
+            log.memberships[user] = _joined(log.memberships.get(user), seq)
             self._matches_of.setdefault(user, {})[log.match] = log
         for user in left:
             log.memberships[user].until_seq = seq
@@ -218,7 +258,56 @@ class MemoryStore:
         if (delivered, read) == (membership.delivered, membership.read):
             return None
         membership.delivered, membership.read = delivered, read
-        return Marked(match.receipt(mark.user), match.members)
+        return Marked(match.receipt(mark.user), match.members, self._apart(match, mark.user), _less(match, mark.user))
+
+    def _apart(self, match: _Match, user: UserId) -> tuple[UserId, ...]:
+        return apart_from(self._people.pairs(match.members), user)
+
+    async def set_private_read(self, match: MatchId, user: UserId, *, is_on: bool) -> PrivateReadSet | None:
+        """Show the others no more, or again, how far the member reads."""
+        self._check_open()
+        log = self._matches.get(match)
+        membership = log.present(user) if log else None
+        if log is None or membership is None:
+            return None
+        membership.private_from = membership.shown_read if is_on else None
+        return PrivateReadSet(log.shown(user), log.members, self._apart(log, user))
+
+    # ---- people
+
+    async def people(self, users: Sequence[UserId]) -> Sequence[Person]:
+        """Read what is kept of each user."""
+        self._check_open()
+        return [self._people.person(user) for user in users]
+
+    async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
+        """Block, or take it back."""
+        self._check_open()
+        if not (is_storable(user) and is_storable(other)):
+            return UNSTORABLE
+        if is_on and self._people.is_full(user, other):
+            return TOO_MANY_BLOCKS
+        return self._people.set_block(user, other, is_on=is_on)
+
+    async def hidden_unread(self, user: UserId, matches: Sequence[MatchId]) -> Mapping[MatchId, int]:
+        """Count unread messages of those whom the user blocked."""
+        self._check_open()
+        blocked = self._people.person(user).blocked
+        counts: dict[MatchId, int] = {}
+        for name in matches:
+            log = self._matches.get(name)
+            own = log.present(user) if log else None
+            if log is not None and own is not None and is_group(len(log.members)):
+                unread = log.entries[own.read :]
+                counts[name] = sum(isinstance(each, Message) and each.sender in blocked for each in unread)
+        return {name: count for name, count in counts.items() if count}
+
+    async def set_presence(self, user: UserId, wish: PresenceWish) -> Person | Refused:
+        """Change how the user is shown."""
+        self._check_open()
+        if not (is_storable(user) and is_storable(wish.text or "")):
+            return UNSTORABLE
+        return self._people.set_presence(user, wish, self._clock.micros())
 
     # ---- reads
 
@@ -293,7 +382,7 @@ class MemoryStore:
                 continue
             matches[match] = synced = _synced(log, log.memberships[user], cursor, entries, budget)
             if not synced.left:
-                receipts.extend(log.receipts())
+                receipts.extend(log.receipts(user))
         return SyncResult(matches, tuple(receipts))
 
     # ---- calls
@@ -305,7 +394,9 @@ class MemoryStore:
         repeated = self._calls.made_before(change)
         if log is not None and repeated:
             return CallChanged(row_changed(change), None if repeated is True else repeated, log.members)
-        if log is None or change.members not in (None, log.members) or change.blocks not in (None, 0):
+        if log is None or change.members not in (None, log.members):
+            return STALE
+        if change.blocks not in (None, len(self._people.pairs(log.members))):
             return STALE
         if self._calls.is_stale(change):
             return STALE
@@ -341,7 +432,7 @@ class MemoryStore:
             match=log.match,
             row=row,
             members=log.members,
-            blocks=(),
+            blocks=self._people.pairs(log.members),
             settings={user: set_ for user in log.members if (set_ := self._calls.settings(user))},
             in_call={user: seat for user, seat in seats.items() if seat is not None},
             unanswered=self._calls.unanswered(log.match, caller, now - since_us),
@@ -411,6 +502,18 @@ class MemoryStore:
             raise StoreUnavailable("the store is closed")
 
 
+def _joined(before: _Membership | None, seq: Seq) -> _Membership:
+    """Begin a new stay; whoever read in private still does."""
+    membership = _Membership(seq)
+    if before is not None and before.private_from is not None:
+        membership.private_from = seq
+    return membership
+
+
+def _less(match: _Match, user: UserId) -> ReceiptMoved | None:
+    return match.shown(user) if match.memberships[user].private_from is not None else None
+
+
 def _can_reply(match: _Match, membership: _Membership, reply_to: Seq) -> bool:
     if not membership.from_seq <= reply_to <= match.last_seq:
         return False
@@ -431,6 +534,8 @@ def _add_message(match: _Match, membership: _Membership, append: Append, now: Mi
     match.add(message, message.n)
     match.sent[append.sender, append.client_id] = message
     membership.delivered = membership.read = message.seq
+    if membership.private_from is not None:
+        membership.private_from = message.seq  # The message itself shows it.
     return message
 
 

@@ -5,7 +5,7 @@ connections of their own, one for each lane of the journal; reads share others. 
 so that nodes whose clocks differ make one order.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -47,6 +47,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import END
+from server.core.people import Person, PresenceWish, PrivateReadSet
 from server.core.revocations import Revocation, RevocationPage
 from server.core.routes import Route
 from server.ports import Clock, StoreUnavailable, StoreUnusable
@@ -285,6 +286,32 @@ class PostgresStore:
     async def call_settings(self, user: UserId) -> CallSettings:
         """Read how the user wants to be called."""
         return await self._calls.settings(user)
+
+    async def set_private_read(self, match: MatchId, user: UserId, *, is_on: bool) -> PrivateReadSet | None:
+        """Show the others no more, or again, how far the member reads."""
+        return await self._writer.set_private_read(match, user, is_on=is_on)
+
+    # ---- people
+
+    async def people(self, users: Sequence[UserId]) -> Sequence[Person]:
+        """Read what is kept of each user."""
+        return await self._reader.people(users)
+
+    async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
+        """Block, or take it back."""
+        return await self._writer.set_block(user, other, is_on=is_on)
+
+    async def hidden_unread(self, user: UserId, matches: Sequence[MatchId]) -> Mapping[MatchId, int]:
+        """Count unread messages of those whom the user blocked."""
+        return await self._reader.hidden_unread(user, matches)
+
+    async def set_presence(self, user: UserId, wish: PresenceWish) -> Person | Refused:
+        """Change how the user is shown."""
+        shown = await self._writer.set_presence(user, wish)
+        if isinstance(shown, Refused):
+            return shown
+        (person,) = await self._reader.people((user,))
+        return person
 
     # ---- revocations
 

@@ -3,7 +3,7 @@
 `await SqliteStore.open(path, clock)` is the way in; it raises `StoreUnusable` with one line for the operator.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Final
@@ -39,6 +39,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import END
+from server.core.people import Person, PresenceWish, PrivateReadSet
 from server.core.revocations import Revocation, RevocationPage
 from server.ports import Clock
 
@@ -172,6 +173,25 @@ class SqliteStore:
         return await self._reader().run(lambda reader: reader.call_settings(user))
 
     # ---- revocations
+    async def set_private_read(self, match: MatchId, user: UserId, *, is_on: bool) -> PrivateReadSet | None:
+        """Show the others no more, or again, how far the member reads."""
+        return await self._writer.run(lambda writer: writer.set_private_read(match, user, is_on=is_on))
+
+    async def people(self, users: Sequence[UserId]) -> Sequence[Person]:
+        """Read what is kept of each user."""
+        return await self._reader().run(lambda reader: reader.people(users))
+
+    async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
+        """Block, or take it back."""
+        return await self._writer.run(lambda writer: writer.set_block(user, other, is_on=is_on))
+
+    async def hidden_unread(self, user: UserId, matches: Sequence[MatchId]) -> Mapping[MatchId, int]:
+        """Count unread messages of those whom the user blocked."""
+        return await self._reader().run(lambda reader: reader.hidden_unread(user, matches))
+
+    async def set_presence(self, user: UserId, wish: PresenceWish) -> Person | Refused:
+        """Change how the user is shown."""
+        return await self._writer.run(lambda writer: writer.set_presence(user, wish))
 
     async def revoke(self, revocation: Revocation) -> None:
         """Keep a revocation, one commit."""

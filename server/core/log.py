@@ -22,11 +22,15 @@ class Append(Struct, frozen=True):
 
 
 class Appended(Struct, frozen=True):
-    """The message is in the log. `members` (the sender too) are those to tell; a duplicate is told to nobody."""
+    """The message is in the log. `members` (the sender too) are those to tell; a duplicate is told to nobody.
+
+    Of the members those in `hidden` get a `skip`: they have blocked the sender.
+    """
 
     message: Message
     members: tuple[UserId, ...]
     duplicate: bool
+    hidden: tuple[UserId, ...] = ()
 
 
 class Refused(Struct, frozen=True):
@@ -59,10 +63,15 @@ class Mark(Struct, frozen=True):
 
 
 class Marked(Struct, frozen=True):
-    """A member's cursors moved to this; `members` are those to tell."""
+    """A member's cursors moved to this; `members` are those to tell, but for the `hidden`, who are told nothing.
+
+    `shown` is what the others are told, where it is less: a member may read in private.
+    """
 
     receipt: ReceiptMoved
     members: tuple[UserId, ...]
+    hidden: tuple[UserId, ...] = ()
+    shown: ReceiptMoved | None = None
 
 
 class MatchState(Struct, frozen=True):

@@ -10,9 +10,9 @@ import pytest
 from protocol.from_server import Entry, Message
 from protocol.ids import MatchId, Micros, Seq, UserId
 from protocol.limits import DEDUP_DAYS
-from server.adapters.postgres_write import BLOCKED
 from server.adapters.store_memory import MemoryStore
 from server.core.log import CONFLICT, NO_SUCH_REPLY, UNSTORABLE, Append, Mark, Refused
+from server.core.people import BLOCKED
 from server.ports import Store
 from tests.support.clock import DAY_US
 from tests.support.postgres_stores import Clustered

@@ -19,6 +19,7 @@ _TABLES = (
     "blocks",
     "routes",
     "revocations",
+    "presence",
     "calls",
     "call_users",
     "call_settings",
