@@ -41,6 +41,7 @@ from server.core.watches import Watches
 from server.delivery import Delivery
 from server.failures import Failures
 from server.gateway.api.callers import Callers
+from server.gateway.api.calls import CallEndpoints, CallEndpointsParts
 from server.gateway.api.endpoints import ApiParts, Endpoints
 from server.gateway.api.limits import ApiLimits, ApiRules
 from server.gateway.api.routes import HttpParts, application, private_application
@@ -159,8 +160,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     journal = _journal(backends, CommitWatch(telemetry, clock.now))
     reads, logins = Reads(store, READ_LANES, watch=ReadWatch(telemetry, clock.now)), Reads(store, LOGIN_LANES)
     typing = TypingBook(settings.typing_interval_ms / 1000, settings.typing_expires_ms / 1000)
-    delivery = Delivery(hub, bus, typing, watches, telemetry)
-    verifier, minter = _tokens(settings)
+    delivery, (verifier, minter) = Delivery(hub, bus, typing, watches, telemetry), _tokens(settings)
     jwks = await _issuer(settings, verifier, clock)
     # Alone, what it counts itself is all there is.
     failures = Failures(_failures_rule(settings), clock.micros, shared.limiter if settings.redis_url else None)
@@ -226,18 +226,19 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             connections_per_user_max=settings.max_connections_per_user,
         )
     )
+    callers = Callers(
+        ApiKeys(key.reveal() for key in settings.api_keys),
+        identities,
+        ApiLimits(shared.limiter, _api_rules(settings), identities.wall_s),
+        proxies,
+    )
     endpoints = Endpoints(
         ApiParts(
             store=store,
             journal=journal,
             delivery=delivery,
             members_set=router.members_set,
-            callers=Callers(
-                ApiKeys(key.reveal() for key in settings.api_keys),
-                identities,
-                ApiLimits(shared.limiter, _api_rules(settings), identities.wall_s),
-                proxies,
-            ),
+            callers=callers,
             identities=identities,
             minter=minter,
             message_buckets=messages,
@@ -276,6 +277,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     site = application(
         HttpParts(
             endpoints=endpoints,
+            calls=CallEndpoints(CallEndpointsParts(store, exchange, callers)),
             readiness=health.check,
             telemetry=measure if settings.workers == 1 and not settings.metrics_port else None,
             web=WEB,

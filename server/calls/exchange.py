@@ -1,5 +1,6 @@
 """The calls of one node, joined: what the router, the relay and the node's life cycle see of them."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Final
@@ -11,11 +12,12 @@ from protocol.calls import CallId, CallRequest
 from protocol.ids import MatchId, UserId
 from server.calls.arrivals import CallArrivals
 from server.calls.book import CallBook, decode_call
-from server.calls.desk import Desk, DeskParts
+from server.calls.desk import Desk, DeskParts, Job, Outcome
 from server.calls.room import CallRoom, RoomParts
 from server.calls.rounds import CallRounds, RoundsParts
 from server.calls.signals import Signals
 from server.calls.teller import Teller
+from server.core.log import Refused
 from server.core.notices import CallNews
 from server.core.rate_limits import RatePolicy
 from server.delivery import Delivery
@@ -27,6 +29,7 @@ from server.ports import Bus, Calls, Clock, Limiter
 from server.reads import Reads
 from server.telemetry import Telemetry
 from signaling.decision import Rules
+from signaling.events import Remove
 
 _log: Final = logging.getLogger(__name__)
 
@@ -123,6 +126,19 @@ class Exchange:
         """A connection has gone."""
         self._arrivals.went(peer)
         self._room.lost(peer)
+
+    # ---- the app
+
+    async def end(self, call: CallId) -> Refused | None:
+        """End a call for everybody; one that is over stays as it is."""
+        ended: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome) -> None:
+            if not ended.done():
+                ended.set_result(outcome if isinstance(outcome, Refused) else None)
+
+        self._desk.submit(Job(Remove(None), done, call=call))
+        return await ended
 
     # ---- news
 

@@ -217,9 +217,10 @@ class CallRoom:
         if not granted or not isinstance(outcome, Settled) or outcome.call is None:
             return
         name = outcome.decision.peer
-        if name is not None:
-            self._parts.signals.resumed(name)
+        if name is not None and outcome.call.seat_named(name) is not None:
             peer.say(seat_answer(outcome.call, name, request_id))
+        elif name is not None:  # Everybody who is called is busy: `call.ended` says so.
+            peer.say(_error(Refusal(ErrorCode.CALL_OVER, outcome.call.call), request_id))
         if not peer.is_live:  # It went while the store wrote.
             self._lost_seat(peer, outcome.call.call)
 

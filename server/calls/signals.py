@@ -45,10 +45,6 @@ class Signals:
         self._teller.tell_session(other.user, other.session, frame(_told(call, seat, signal)))
         return None
 
-    def resumed(self, peer: PeerId) -> None:
-        """A seat was given, or given again."""
-        self._bucket(peer)
-
     def forget(self, call: Call) -> None:
         """A call is over."""
         for gone in call.left:

@@ -90,6 +90,17 @@ def session_in_path(request: Request) -> SessionId:
     return _convert(_decoded(request.path_params["session"]), WireSessionId, "session in the path")
 
 
+def in_path(request: Request, name: str, kind: type[Asked]) -> Asked:
+    """Read a part of the path."""
+    return _convert(_decoded(request.path_params[name]), kind, f"{name} in the path")
+
+
+def in_query(request: Request, name: str, kind: type[Asked]) -> Asked | None:
+    """Read a field of the query; None when it is not there."""
+    text = request.query_params.get(name)
+    return None if text is None else _convert(text, kind, f"{name} in the query")
+
+
 def clean_id(path: str, text: str) -> None:
     """Refuse an id with control characters."""
     try:

@@ -24,6 +24,8 @@ class Operation(Struct, frozen=True):
     takes: type[Struct] | None
     answers: Mapping[int, type[Struct] | None]
     query: tuple[str, ...] = ()
+    # Fields of the query that are names.
+    names: tuple[str, ...] = ()
 
 
 def openapi_document(operations: Sequence[Operation]) -> JsonObject:
@@ -56,7 +58,7 @@ def _operation(operation: Operation) -> JsonObject:
         "operationId": operation.name,
         "summary": operation.summary,
         "description": f"Callers: {operation.callers}.",
-        "parameters": [*_in_path(operation.path), *map(_in_query, operation.query)],
+        "parameters": [*_in_path(operation.path), *map(_in_query, operation.query), *map(_name, operation.names)],
         "responses": {str(status): _content("Done.", kind) for status, kind in operation.answers.items()}
         | {"default": _content("An error of the catalogue.", ErrorAnswer)},
     }
@@ -80,6 +82,11 @@ def _in_path(path: str) -> list[JsonObject]:
 
 def _in_query(name: str) -> JsonObject:
     return {"name": name, "in": "query", "required": False, "schema": {"type": "integer", "minimum": 0}}
+
+
+def _name(name: str) -> JsonObject:
+    schema: JsonObject = {"type": "string", "minLength": 1, "maxLength": 64}
+    return {"name": name, "in": "query", "required": False, "schema": schema}
 
 
 def encoded(document: JsonObject) -> bytes:

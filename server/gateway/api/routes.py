@@ -16,8 +16,10 @@ from starlette.routing import Route
 from protocol.errors import ErrorCode
 from protocol.from_client import JsonObject
 from protocol.schema import protocol_document
+from server.core.calls import CallSettings
 from server.core.readiness import Ready
 from server.gateway.api.answers import JSON, Problem, answer, error
+from server.gateway.api.calls import CallEndpoints, CallsAnswer
 from server.gateway.api.endpoints import Endpoints
 from server.gateway.api.limits import tell_limits
 from server.gateway.api.openapi import Operation, encoded, openapi_document
@@ -39,6 +41,7 @@ from server.gateway.api.requests import (
 from server.gateway.api.site import RawPaths, SecureHeaders, Site
 from server.ports import StoreUnavailable
 from server.telemetry import CONTENT_TYPE, Telemetry, event, exposition
+from signaling.views import CallRecord
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +66,7 @@ class HttpParts(Struct, frozen=True):
     """
 
     endpoints: Endpoints
+    calls: CallEndpoints
     readiness: Callable[[], Awaitable[Ready]]
     telemetry: Callable[[], Telemetry] | None
     web: Path
@@ -96,14 +100,30 @@ OPERATIONS: Final = (
 )  # fmt: skip
 
 
+CALLS: Final = "/v1/calls"
+CALL_SETTINGS: Final = "/v1/users/{user}/call-settings"
+CALL_OPERATIONS: Final = (
+    Operation("GET", CALLS, "list_calls", "Read a page of calls, newest start first.",
+              "API key, users (their own calls)", None, {200: CallsAnswer}, ("limit",), ("user", "match", "before")),
+    Operation("GET", f"{CALLS}/{{call}}", "get_call", "Read what is known of a call.", "API key, who was called or in it",
+              None, {200: CallRecord}),
+    Operation("DELETE", f"{CALLS}/{{call}}", "end_call", "End a call for everybody.", "API key", None, {204: None}),
+    Operation("GET", CALL_SETTINGS, "get_call_settings", "Read how a user wants to be called.", "API key, the user", None,
+              {200: CallSettings}),
+    Operation("PUT", CALL_SETTINGS, "put_call_settings", "Say how a user wants to be called.", "API key, the user",
+              CallSettings, {200: CallSettings}),
+)  # fmt: skip
+
+
 def application(parts: HttpParts) -> Starlette:
     """Make the ASGI application of the whole HTTP side."""
     site = Site(parts.web)
     routes = [
-        *_api_routes(parts.endpoints),
+        *_api_routes(parts.endpoints, OPERATIONS),
+        *_api_routes(parts.calls, CALL_OPERATIONS),
         *_state_routes(parts.readiness, parts.telemetry),
         _route("/protocol.json", _document(protocol_document())),
-        _route("/openapi.json", _document(openapi_document(OPERATIONS))),
+        _route("/openapi.json", _document(openapi_document((*OPERATIONS, *CALL_OPERATIONS)))),
         *(_route(path, site.serve) for path in site.paths),
     ]
     if parts.development_key is not None:
@@ -133,9 +153,9 @@ def _state_routes(
     return always if telemetry is None else [*always, _route("/metrics", _metrics(telemetry))]
 
 
-def _api_routes(endpoints: Endpoints) -> list[Route]:
+def _api_routes(endpoints: Endpoints | CallEndpoints, operations: Sequence[Operation]) -> list[Route]:
     by_path: dict[str, dict[str, Handler]] = {}
-    for each in OPERATIONS:
+    for each in operations:
         by_path.setdefault(each.path, {})[each.method] = getattr(endpoints, each.name)
     return [_route(path, _by_method(handlers), *handlers) for path, handlers in by_path.items()]
 

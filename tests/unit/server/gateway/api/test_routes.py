@@ -12,8 +12,9 @@ from starlette.types import Message
 from protocol.errors import ErrorCode
 from server.core.readiness import Ready
 from server.gateway.api.answers import Problem
+from server.gateway.api.calls import CallEndpoints
 from server.gateway.api.endpoints import Endpoints
-from server.gateway.api.routes import OPERATIONS, HttpParts, application
+from server.gateway.api.routes import CALL_OPERATIONS, OPERATIONS, HttpParts, application
 from server.ports import StoreUnavailable
 from server.telemetry import Telemetry
 
@@ -40,7 +41,10 @@ async def call(
     async def readiness() -> Ready:
         return Ready(ready, {"store": "ok" if ready else "away"})
 
-    parts = HttpParts(cast("Endpoints", Failing(error or AssertionError())), readiness, Telemetry, Path("/none"), key)
+    failing = Failing(error or AssertionError())
+    parts = HttpParts(
+        cast("Endpoints", failing), cast("CallEndpoints", failing), readiness, Telemetry, Path("/none"), key
+    )
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -55,10 +59,10 @@ async def call(
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1].get("body", b"")
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+@pytest.mark.parametrize("operation", [*OPERATIONS, *CALL_OPERATIONS], ids=lambda operation: operation.name)
 async def test_a_fault_is_told_vaguely_and_logged_once(operation: object, caplog: pytest.LogCaptureFixture) -> None:
     """With the headers of every answer, and nothing of what went wrong."""
-    (chosen,) = (each for each in OPERATIONS if each is operation)
+    (chosen,) = (each for each in (*OPERATIONS, *CALL_OPERATIONS) if each is operation)
     status, headers, body = await call(
         chosen.path.replace("{", "").replace("}", ""), error=ZeroDivisionError("planted"), method=chosen.method
     )
