@@ -1,0 +1,166 @@
+"""Calls between two nodes on one PostgreSQL and one Redis: rings, signals, time-outs, and a node that is killed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from loadtest.client import Client
+from protocol.calls import (
+    CallCancelled,
+    CallEnded,
+    CallEntry,
+    CallOutcome,
+    CallPeerJoined,
+    CallPeerState,
+    CallReason,
+    CallSignalled,
+    CallSnapshot,
+)
+from protocol.ids import MatchId
+from tests.support.people import People, came, name_of, people_on
+from tests.support.private_cluster import Cluster, private_cluster
+from tests.support.private_postgres import PrivatePostgres
+from tests.support.private_redis import PrivateRedis
+from tests.support.private_server import PrivateServer
+from tests.support.talkers import accept, hang_up, resume, rings, signal, start, talk
+
+# Everything that a test waits for in full is short; what must not run out meanwhile is long.
+QUICK = {"CALL_RING_S": "3", "CALL_UNREACHABLE_S": "3", "CALL_CALLER_GRACE_S": "2"}
+
+
+@pytest.fixture(scope="module")
+def cluster(postgres: PrivatePostgres, redis_server: PrivateRedis) -> Cluster:
+    """Make a cluster on a database of its own."""
+    return private_cluster(postgres, redis_server, **QUICK)
+
+
+@pytest.fixture(scope="module")
+def here_node(cluster: Cluster) -> Iterator[PrivateServer]:
+    with cluster.node() as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def there_node(cluster: Cluster) -> Iterator[PrivateServer]:
+    with cluster.node() as node:
+        yield node
+
+
+@pytest.fixture
+async def here(here_node: PrivateServer) -> AsyncIterator[People]:
+    async with people_on(here_node) as people:
+        yield people
+    assert "Traceback" not in here_node.program.output()
+
+
+@pytest.fixture
+async def there(there_node: PrivateServer) -> AsyncIterator[People]:
+    async with people_on(there_node) as people:
+        yield people
+    assert "Traceback" not in there_node.program.output()
+
+
+async def apart(here: People, there: People) -> tuple[Client, Client, MatchId]:
+    """Return two who are on different nodes, and their match."""
+    alice, bob = here.users("alice", "bob")
+    match = await here.match(alice, bob)
+    return await here.come(alice), await there.come(bob), match
+
+
+async def test_a_call_between_nodes(here: People, there: People) -> None:
+    """It rings on both nodes, one device answers, the others stop; signals arrive as they were sent, at one device alone."""
+    alice, phone, match = await apart(here, there)
+    tablet, watch = await here.come(name_of(phone)), await there.come(name_of(phone))
+    first = await start(alice, match)
+    for device in (phone, tablet, watch):
+        assert (await rings(device)).call == first.call
+    second = await accept(phone, first.call)
+    for device in (tablet, watch):
+        assert (await device.next(CallCancelled)).reason is CallReason.ANSWERED_ELSEWHERE
+    assert (await alice.next(CallPeerJoined)).peer.peer == second.peer
+    for n in range(1, 31):
+        await signal(alice, first.call, second.peer, n)
+        await signal(phone, first.call, first.peer, n)
+    for client in (alice, phone):
+        assert [(await client.next(CallSignalled)).n for _ in range(30)] == list(range(1, 31))
+    for device in (tablet, watch):
+        assert not await came(device, CallSignalled)
+    await hang_up(phone, first.call)
+    assert (await alice.next(CallEnded)).by == name_of(phone)
+
+
+async def test_both_start_at_once_on_two_nodes(here: People, there: People) -> None:
+    alice, bob, match = await apart(here, there)
+    seats = await asyncio.gather(start(alice, match), start(bob, match))
+    assert len({seat.call for seat in seats}) == 1
+    assert sorted(seat.glare for seat in seats) == [False, True]
+
+
+async def test_devices_on_two_nodes_answer_at_once(here: People, there: People) -> None:
+    alice, phone, match = await apart(here, there)
+    tablet = await here.come(name_of(phone))
+    seat = await start(alice, match)
+    for device in (phone, tablet):
+        await rings(device)
+    answers = await asyncio.gather(accept(phone, seat.call), accept(tablet, seat.call), return_exceptions=True)
+    assert sum(isinstance(answer, Exception) for answer in answers) == 1
+    (loser,) = [
+        device for device, answer in zip((phone, tablet), answers, strict=True) if isinstance(answer, Exception)
+    ]
+    assert (await loser.next(CallCancelled)).reason is CallReason.ANSWERED_ELSEWHERE
+    await alice.next(CallPeerJoined)
+    assert not await came(alice, CallPeerJoined)
+
+
+async def test_nobody_rings_for_ever(here: People, there: People) -> None:
+    alice, bob, match = await apart(here, there)
+    await start(alice, match)
+    await rings(bob)
+    assert (await bob.next(CallCancelled)).reason is CallReason.NO_ANSWER
+    assert (await alice.next(CallEnded)).reason is CallReason.NO_ANSWER
+    entry = await bob.next(CallEntry, matching=lambda entry: entry.state is CallOutcome.MISSED)
+    assert entry.n == 1
+
+
+async def test_the_node_of_a_seat_is_killed(cluster: Cluster, here: People) -> None:
+    """The other one talks on; who was on it comes back on another node, resumes, and hears what was sent meanwhile."""
+    with cluster.node() as doomed:
+        async with people_on(doomed) as there:
+            alice, bob, match = await apart(here, there)
+            first, second = await talk(alice, bob, match)
+            doomed.program.kill()
+            await bob.closed()
+            back = await here.come(name_of(bob))
+            assert (await back.next(CallSnapshot)).call == first.call
+            seat = await resume(back, second)
+            assert seat.peer == second.peer
+            state = await alice.next(CallPeerState)
+            assert (state.peer, state.state) == (second.peer, "ok")
+            await signal(alice, first.call, second.peer, 1)
+            assert (await back.next(CallSignalled)).n == 1
+            assert not await came(alice, CallEnded)
+            await hang_up(back, first.call)
+            assert (await alice.next(CallEnded)).reason is CallReason.HANGUP
+
+
+async def test_the_node_of_a_caller_is_killed_while_it_rings(cluster: Cluster, there: People) -> None:
+    """The ring ends by its own time on whatever node lives."""
+    with cluster.node() as doomed:
+        async with people_on(doomed) as here:
+            alice, bob, match = await apart(here, there)
+            await start(alice, match)
+            await rings(bob)
+            doomed.program.kill()
+            await alice.closed()
+            assert (await bob.next(CallCancelled)).reason is CallReason.NO_ANSWER
+            missed = await bob.next(CallEntry, matching=lambda entry: entry.state is CallOutcome.MISSED)
+            assert missed.n == 1
+
+
+async def test_a_caller_who_is_gone_stops_the_ring_on_another_node(here: People, there: People) -> None:
+    alice, bob, match = await apart(here, there)
+    await start(alice, match)
+    await rings(bob)
+    alice.abort()
+    assert (await bob.next(CallCancelled)).reason in (CallReason.CANCELLED, CallReason.NO_ANSWER)
