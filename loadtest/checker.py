@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from loadtest.record import ClientLog, Key, Submission
 from protocol.from_client import Body
@@ -29,6 +29,8 @@ Fault = Literal[
     "not_increasing",
     "missed",
     "invented",
+    "wrong_unread",
+    "wrong_presence",
 ]
 
 _FINDINGS_MAX: Final = 20
@@ -56,6 +58,9 @@ class Report(Struct):
     not_increasing: int = 0
     missed: int = 0
     invented: int = 0
+    wrong_unread: int = 0
+    wrong_presence: int = 0
+    # Not found by `check`: whoever asks the server or watches it adds these.
     findings: list[str] = []
 
     def broken(self) -> dict[str, int]:
@@ -70,6 +75,8 @@ class Report(Struct):
             "created_at not increasing": self.not_increasing,
             "missed": self.missed,
             "stored but never sent": self.invented,
+            "unread told wrong": self.wrong_unread,
+            "presence wrong beyond its bound": self.wrong_presence,
         }
 
     @property
@@ -87,6 +94,12 @@ class Report(Struct):
         counts = ", ".join(f"{count} {name}" for name, count in self.broken().items())
         return "\n".join([weighed, counts, *(f"  ! {finding}" for finding in self.findings)])
 
+    def add(self, other: "Report") -> None:
+        """Add what another one weighed and found."""
+        for name in structs.asdict(other).keys() - {"findings"}:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.findings = [*self.findings, *other.findings][:_FINDINGS_MAX]
+
     def found(self, kind: Fault, finding: str, count: int = 1) -> None:
         """Count a fault and keep the first findings."""
         setattr(self, kind, getattr(self, kind) + count)
@@ -94,15 +107,21 @@ class Report(Struct):
             self.findings.append(f"{kind.replace('_', ' ')}: {finding}")
 
 
-def check(clients: Sequence[ClientLog], stored: StoredLogs, *, settled: bool = True) -> Report:
+def check(
+    clients: Sequence[ClientLog], stored: StoredLogs, *, settled: bool = True, judges_logs: bool = True
+) -> Report:
     """Weigh the clients' logs against the store's.
 
     `settled`: all clients had the time to catch up, so that what one misses at the end of a log is counted too. Only
-    matches that are in `stored` are weighed; what their members sent must all be in `clients`.
+    matches that are in `stored` are weighed; what their members sent must all be in `clients`. `judges_logs` false: the
+    stored logs themselves are weighed elsewhere, with other clients of the same matches.
     """
     report = Report(clients=len(clients), matches=len(stored), stored=sum(map(len, stored.values())))
-    for match, entries in stored.items():
-        _check_log(report, match, entries)
+    if judges_logs:
+        for match, entries in stored.items():
+            _check_log(report, match, entries)
+    else:
+        report.matches = report.stored = 0
     keys = _by_key(stored)
     _check_acks(report, clients, keys)
     _check_sending_order(report, clients)

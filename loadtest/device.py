@@ -1,0 +1,434 @@
+"""One device of one user, cheap enough for ten thousand in a process: no task while nothing happens, no object an entry.
+
+The rules are those of docs/protocol.md, as in `loadtest.resuming`, which keeps everything it saw and costs ten times as
+much.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+import msgspec
+
+from loadtest.client import decode_sent, decode_synced
+from loadtest.connection import Connection, HandshakeRefused, open_connection
+from loadtest.evidence import Book, Held
+from loadtest.frames import text_frame
+from loadtest.inbox import Inbox
+from loadtest.scene import Scene, User, close_within
+from protocol.close_codes import comes_back
+from protocol.errors import CATALOGUE
+from protocol.from_client import Body, ClientMessage, Hello, History, MessageSend, PresenceWatch, Receipt, Sync, Typing
+from protocol.from_server import (
+    Error,
+    Gap,
+    GoingAway,
+    MembersChanged,
+    Message,
+    Presence,
+    PresenceChanged,
+    Push,
+    Reset,
+    Skip,
+    Watching,
+    Welcome,
+)
+from protocol.ids import ClientId, DeviceId, MatchId, Micros, Seq, SessionId, UserId
+from protocol.limits import HELLO_CURSORS_MAX, SYNC_CURSORS_MAX
+
+_MESSAGE: Final = b'{"type":"message",'
+_OK: Final = b'{"type":"ok",'
+_TYPING: Final = b'{"type":"typing",'
+_RECEIPT: Final = b'{"type":"receipt",'
+WELCOME_WITHIN_S: Final = 30.0
+_RETRY_FIRST_S: Final = 0.2
+_RETRY_MAX_S: Final = 10.0
+_REFUSED_RETRY_S: Final = 1.0
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_push: Final = msgspec.json.Decoder(Push | Error | Welcome).decode
+_decode_watching: Final = msgspec.json.Decoder(Watching).decode
+
+
+class _OkHead(msgspec.Struct):
+    id: int
+
+
+_decode_head: Final = msgspec.json.Decoder(_OkHead).decode
+
+
+class Asked(NamedTuple):
+    """A request under way."""
+
+    answered: Callable[[bytes], None]
+    refused: Callable[[Error | None], None]
+
+
+class Device:
+    """Call `start()`; it comes back by itself until `stop()`. Everything it does is a plain call."""
+
+    __slots__ = (
+        "_asked",
+        "_connection",
+        "_dialled_us",
+        "_failures",
+        "_go_away_s",
+        "_is_stopping",
+        "_last_id",
+        "_lost_us",
+        "_scene",
+        "_sending",
+        "_session",
+        "_silent",
+        "away",
+        "book",
+        "connects",
+        "inbox",
+        "index",
+        "is_ready",
+        "name",
+        "sees",
+        "trouble",
+        "user",
+    )
+
+    def __init__(self, scene: Scene, user: User, index: int, name: str) -> None:
+        self._scene = scene
+        self.user = user
+        self.index = index
+        # Among all devices of the run: it is in the names of its messages.
+        self.name = name
+        self.inbox = Inbox(scene, user, self._sync)
+        self.book = Book()
+        self.sees: dict[UserId, Presence] = {}
+        self.connects = 0
+        self.is_ready = False
+        self.away = False
+        # It is gone because its user wanted so, or a scenario did in their name.
+        self.trouble = ""
+        self._connection: Connection | None = None
+        self._session: SessionId | None = None
+        self._asked: dict[int, Asked] = {}
+        self._sending: dict[int, int] = {}
+        self._last_id = 0
+        self._failures = 0
+        self._lost_us = 0
+        self._dialled_us = 0
+        self._go_away_s = 0.0
+        self._is_stopping = False
+        self._silent = False
+
+    # ---- coming and going
+
+    async def come(self, after_s: float = 0.0) -> None:
+        """Connect, say hello and wait for the welcome; on a failure try again later, until it is stopped."""
+        if after_s:
+            await asyncio.sleep(after_s)
+        while not self._is_stopping and not await self._come_once():
+            self._failures += 1
+            await asyncio.sleep(min(_RETRY_FIRST_S * 2.0**self._failures, _RETRY_MAX_S) * self._scene.chance.random())
+
+    async def _come_once(self) -> bool:
+        scene = self._scene
+        self._dialled_us = scene.now_us()
+        welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        connection: Connection | None = None
+        try:
+            async with asyncio.timeout(WELCOME_WITHIN_S):
+                self._connection = connection = await open_connection(scene.url, partial(self._hear_welcome, welcomed))
+                connection.closed.add_done_callback(partial(self._lost, connection, welcomed))
+                self._say_hello()
+                await welcomed
+        except (OSError, HandshakeRefused, _NotWelcome) as problem:
+            self.trouble = _named(problem)
+            scene.meters.count(f"connect failed: {self.trouble}")
+            if connection is not None:
+                connection.abort()
+            return False
+        return True
+
+    def _say_hello(self) -> None:
+        self.connects += 1
+        known = [held for held in self.inbox.held.values() if held.last][:HELLO_CURSORS_MAX]
+        cursors = {held.match: held.cursor for held in known}
+        device = DeviceId(self.name) if self.name else None
+        self._last_id += 1
+        self.tell(Hello(self._last_id, self.user.token, device=device, session=self._session, cursors=cursors))
+
+    def _hear_welcome(self, welcomed: "asyncio.Future[None]", payload: bytes) -> None:
+        if welcomed.done():
+            return
+        heard = _decode_push(payload)
+        if isinstance(heard, Welcome):
+            self._welcome(heard)
+            welcomed.set_result(None)
+        elif isinstance(heard, Error):
+            welcomed.set_exception(_NotWelcome(heard.code))
+
+    def _welcome(self, welcome: Welcome) -> None:
+        assert self._connection is not None
+        scene, now_us = self._scene, self._scene.now_us()
+        self._connection.on_text = self._text
+        self._session, self._failures, self.is_ready, self._silent = welcome.session, 0, True, False
+        scene.meters.time("connect", now_us - self._dialled_us)
+        if self._lost_us and not self.away:
+            scene.meters.time("comeback", now_us - self._lost_us)
+        timers = welcome.timers
+        scene.presence_bound_us = timers.presence_debounce_ms * 1000
+        scene.silence_bound_us = (timers.ping_after_ms + timers.ping_timeout_ms + timers.presence_debounce_ms) * 1000
+        self.user.came(now_us)
+        for summary in welcome.matches:
+            held = self.inbox.held.get(summary.match)
+            if held is None:
+                scene.meters.count("strangers")
+            elif not held.last:
+                held.begin(summary.last_seq, summary.last_at)
+        self.inbox.welcomed(now_us, was_away=self.away)
+        self.away = False
+        if self.user.partners:
+            self.ask(PresenceWatch(0, self.user.partners), self._watching)
+        for number in self.unanswered():
+            self._transmit(number)
+
+    def _lost(self, connection: Connection, welcomed: "asyncio.Future[None]", closed: "asyncio.Future[int]") -> None:
+        if not welcomed.done():
+            welcomed.set_exception(_NotWelcome(f"closed with {closed.result()}"))
+            return
+        if connection is not self._connection or not self.is_ready:
+            return
+        scene, code = self._scene, closed.result()
+        self.is_ready = False
+        self.user.went(scene.now_us(), silent=self._silent)
+        self._sending.clear()
+        asked, self._asked = self._asked, {}
+        for each in asked.values():
+            each.refused(None)
+        if self.away or self._is_stopping:
+            return
+        self._lost_us = scene.now_us()
+        scene.meters.count(f"closed with {code}")
+        if comes_back(code):
+            told, self._go_away_s = self._go_away_s, 0.0
+            scene.spawn(self.come(told + _RETRY_FIRST_S * scene.chance.random()))
+        else:
+            self.trouble = f"closed with {code}, which says not to come back"
+            scene.meters.count("gave up")
+
+    def leave(self, back_after_s: float | None) -> None:
+        """Say goodbye, and come back after a while (None: not by itself)."""
+        if self.is_ready and self._connection is not None:
+            self.away = True
+            self._scene.spawn(close_within(5.0, self._connection.close()))
+            if back_after_s is not None:
+                self._scene.spawn(self.come(back_after_s))
+
+    def drop(self, back_after_s: float) -> None:
+        """Lose the network without a word, and find it again after a while."""
+        if self.is_ready and self._connection is not None:
+            self.away = self._silent = True
+            self._connection.abort()
+            self._scene.spawn(self.come(back_after_s))
+
+    def cut(self) -> None:
+        """Lose the connection by no wish of the user: it comes back at once, and what it missed counts."""
+        if self.is_ready and self._connection is not None:
+            self._silent = True
+            self._connection.abort()
+
+    def pause(self) -> None:
+        """Read nothing until `resume`."""
+        if self.is_ready and self._connection is not None:
+            self.away = True
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._connection is not None:
+            self._connection.resume()
+        if self.is_ready:
+            self.away, self.inbox.counts_from_us = False, self._scene.now_us()
+        elif not self._is_stopping:  # closed as too slow meanwhile
+            self._scene.spawn(self.come())
+
+    async def stop(self) -> None:
+        """Say goodbye for good."""
+        self._is_stopping = True
+        if self.is_ready and self._connection is not None:
+            await close_within(5.0, self._connection.close())
+
+    # ---- speaking
+
+    def say(self, match: MatchId, due_us: int, key: int, length: int) -> None:
+        """Send a message that was due at `due_us`, now or as soon as there is a connection."""
+        number = self.book.add(self.user.matches[match], due_us, key, length)
+        self._scene.meters.count("sent")
+        if self.is_ready:
+            self._transmit(number)
+
+    def typing(self, match: MatchId, on: bool) -> None:
+        """Tell that its user types."""
+        if self.is_ready:
+            self.tell(Typing(match, on))
+
+    def read_back(self, share: float) -> None:
+        """Read a page of history from a place in a match, as somebody who scrolls does; `share` says where."""
+        if self.is_ready and self.user.match_names:
+            match = self.user.match_names[int(share * len(self.user.match_names))]
+            held, asked_us = self.inbox.held[match], self._scene.now_us()
+            before = Micros(int(held.last_at - share * 60_000_000)) if held.last else None
+
+            def answered(_: bytes) -> None:
+                self._scene.meters.time("history", self._scene.now_us() - asked_us)
+
+            self.ask(History(0, match, before), answered)
+
+    def tell(self, message: ClientMessage) -> None:
+        """Send something."""
+        if self._connection is not None:
+            self._connection.write(text_frame(_encode(message)))
+
+    def ask(
+        self,
+        request: ClientMessage,
+        answered: Callable[[bytes], None],
+        refused: Callable[[Error | None], None] = lambda _: None,
+    ) -> None:
+        """Send a request, with an id of its own; exactly one of the two is called (None: the connection went)."""
+        self._last_id += 1
+        self._asked[self._last_id] = Asked(answered, refused)
+        self.tell(msgspec.structs.replace(request, id=self._last_id))
+
+    def flush_receipts(self) -> None:
+        """Tell how far its user has got and read, as an app does once in a while."""
+        if self.is_ready:
+            waiting, self.inbox.unread = self.inbox.unread, {}
+            for match, seq in waiting.items():
+                read = Seq(seq) if self.user.is_looking else None
+                self.tell(Receipt(match, Seq(seq), read))
+                if read is not None:
+                    self.user.read[match] = max(seq, self.user.read.get(match, 0))
+
+    def unanswered(self) -> list[int]:
+        """Return the messages that have neither answer nor final refusal."""
+        return [number for number, seq in enumerate(self.book.seq) if not seq and number not in self.book.refused]
+
+    def client_id(self, number: int) -> ClientId:
+        """Return the name of a message of the book."""
+        return ClientId(self._scene.client_id(self.index, number, self.book.due_us[number]))
+
+    def match_of(self, number: int) -> MatchId:
+        """Return where a message of the book goes."""
+        return self.user.match_names[self.book.match[number]]
+
+    def _transmit(self, number: int) -> None:
+        if not self.is_ready:
+            return
+        self._last_id += 1
+        self._sending[self._last_id] = number
+        self.book.transmitted(number, self.connects)
+        body = Body(self._scene.texts(self.book.key[number], self.book.length[number]))
+        self.tell(MessageSend(self._last_id, self.match_of(number), self.client_id(number), body))
+
+    def _refused(self, number: int, error: Error) -> None:
+        self._scene.meters.count(f"error {error.code}")
+        if CATALOGUE[error.code].temporary:
+            wait_s = _REFUSED_RETRY_S if error.retry_after_ms is None else error.retry_after_ms / 1000
+            asyncio.get_running_loop().call_later(wait_s, self._transmit, number)
+        else:
+            self.book.refused[number] = error.code
+
+    # ---- hearing
+
+    def _text(self, payload: bytes) -> None:
+        if payload.startswith(_MESSAGE):
+            self.inbox.pushed(self._scene.arrival(payload))
+        elif payload.startswith(_OK):
+            self._answer(payload)
+        elif payload.startswith(_TYPING):
+            self._scene.meters.count("typing seen")
+        elif payload.startswith(_RECEIPT):
+            self._scene.meters.count("receipts seen")
+        else:
+            self._hear(_decode_push(payload))
+
+    def _hear(self, heard: Push | Error | Welcome) -> None:
+        match heard:
+            case Message() | MembersChanged() | Skip():
+                self.inbox.entry(heard, is_pushed=True)
+            case PresenceChanged(changes):
+                self._scene.meters.count("presence seen", len(changes))
+                self.sees.update({each.user: each for each in changes})
+            case Gap(match) if match in self.inbox.held:
+                self.inbox.gap(match)
+            case Reset(match) if match in self.inbox.held:
+                self.inbox.reset(match)
+            case GoingAway(after_ms):
+                self._go_away_s = after_ms / 1000
+            case Error():
+                self._error(heard)
+            case _:
+                return
+
+    def _answer(self, payload: bytes) -> None:
+        request_id = _decode_head(payload).id
+        number = self._sending.pop(request_id, None)
+        if number is None:
+            asked = self._asked.pop(request_id, None)
+            if asked is not None:
+                asked.answered(payload)
+            return
+        sent, now_us = decode_sent(payload), self._scene.now_us()
+        if not self.book.seq[number]:
+            self.book.acked(number, sent.seq, sent.created_at, now_us)
+            if sent.duplicate:
+                self.book.duplicates.add(number)
+            self._scene.meters.count("acked")
+            if self.book.due_us[number] >= self.inbox.counts_from_us:
+                self._scene.meters.time("ack", now_us - self.book.due_us[number])
+        self.inbox.own(sent.match, sent.seq, sent.created_at, number)
+        self.user.read[sent.match] = max(sent.seq, self.user.read.get(sent.match, 0))
+
+    def _error(self, error: Error) -> None:
+        if not isinstance(error.id, int):
+            self._scene.meters.count(f"error {error.code}")
+        elif error.id in self._sending:
+            self._refused(self._sending.pop(error.id), error)
+        elif error.id in self._asked:
+            self._scene.meters.count(f"error {error.code}")
+            self._asked.pop(error.id).refused(error)
+
+    def _watching(self, payload: bytes) -> None:
+        self.sees = {each.user: each for each in _decode_watching(payload).presence}
+
+    def _sync(self, matches: Sequence[Held]) -> None:
+        for start in range(0, len(matches), SYNC_CURSORS_MAX):
+            part = matches[start : start + SYNC_CURSORS_MAX]
+            request = Sync(0, {held.match: held.cursor for held in part})
+            self.ask(request, self._synced, partial(self._sync_refused, part))
+
+    def _synced(self, payload: bytes) -> None:
+        for match, page in decode_synced(payload).matches.items():
+            self.inbox.page(match, page)
+
+    def _sync_refused(self, matches: Sequence[Held], error: Error | None) -> None:
+        for held in matches:
+            held.is_asking = False
+        if error is not None and CATALOGUE[error.code].temporary:
+            asyncio.get_running_loop().call_later(_REFUSED_RETRY_S, self.inbox.ask_for, matches)
+
+
+class _NotWelcome(Exception):
+    """The server did not answer `hello` with `welcome`."""
+
+
+def _named(problem: Exception) -> str:
+    match problem:
+        case _NotWelcome():
+            return str(problem)
+        case HandshakeRefused(status=status):
+            return f"HTTP {status}" if status else "closed in the handshake"
+        case TimeoutError():
+            return "no welcome in time"
+        case _:
+            return type(problem).__name__
