@@ -9,10 +9,12 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from loadtest.record import Ack, Submission
 from protocol.codec import encode_body
 from protocol.from_client import Body
-from protocol.from_server import Entry, MembersChanged, Message, Skip
+from protocol.from_server import Entry, Message, Skip
 from protocol.ids import ClientId, Cursor, MatchId, Micros, Ordinal, Seq, UserId
 
 Texts = Callable[[int, int], str]
@@ -26,10 +28,10 @@ def mark(entry: Entry) -> int:
     match entry:
         case Message():
             return hash((entry.created_at, entry.sender, entry.client_id, bytes(entry.body))) & _MARK_BITS
-        case MembersChanged():
-            return hash((entry.created_at, entry.members)) & _MARK_BITS
         case Skip():
             return hash(entry.created_at) & _MARK_BITS
+        case _:
+            return hash(msgspec.json.encode(entry)) & _MARK_BITS
 
 
 class Book:

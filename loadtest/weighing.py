@@ -8,15 +8,15 @@ from typing import Final
 import msgspec
 
 from loadtest.checker import Report, check
-from loadtest.client import decode_history, decode_matches
+from loadtest.client import decode_matches, decode_synced
 from loadtest.crowd import Crowd
 from loadtest.device import Device
 from loadtest.jobs import Room
 from loadtest.record import ClientLog, Submission
-from protocol.from_client import ClientMessage, History, Matches, Receipt
-from protocol.from_server import Entry, Error, Message
-from protocol.ids import MatchId, Micros, Seq
-from protocol.limits import MATCHES_PAGE_MAX, PAGE_MAX
+from protocol.from_client import ClientMessage, Matches, Receipt, Sync
+from protocol.from_server import Entry, Error
+from protocol.ids import Cursor, MatchId, Micros, Seq
+from protocol.limits import MATCHES_PAGE_MAX
 
 _AT_ONCE: Final = 32
 _ANSWER_WITHIN_S: Final = 30.0
@@ -86,12 +86,13 @@ async def _weigh_room(crowd: Crowd, room: Room, whole: Report) -> None:
 
 
 async def _log(device: Device, match: MatchId) -> list[Entry]:
+    """Read the whole log of a match. Not by `history`, which folds what belongs together."""
     entries: list[Entry] = []
     complete = False
     while not complete:
-        after = entries[-1].created_at if entries else Micros(0)
-        page = decode_history(await ask(device, History(0, match, None, after, PAGE_MAX)))
-        entries += page.messages
+        cursor: Cursor = (entries[-1].seq, entries[-1].created_at) if entries else (Seq(0), Micros(0))
+        page = decode_synced(await ask(device, Sync(0, {match: cursor}))).matches[match]
+        entries += page.entries
         complete = page.complete
     return entries
 
@@ -124,7 +125,7 @@ async def _check_unread(crowd: Crowd, room: Room, stored: Sequence[Entry], repor
         if summary is None:
             continue
         read = max((each.read for each in summary.members if each.user == device.user.name), default=0)
-        unread = sum(isinstance(entry, Message) and entry.seq > read for entry in stored)
+        unread = sum(getattr(entry, "n", None) is not None and entry.seq > read for entry in stored)
         told = device.user.read.get(match, 0)
         if summary.unread != unread:
             report.found("wrong_unread", f"{match}: {summary.unread} for {device.user.name}, not {unread}")
