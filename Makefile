@@ -118,8 +118,13 @@ chaos: .venv/.test-ok ## break what nodes stand on while people write; PASS or F
 		$(if $(NODES),--nodes $(NODES))
 
 .PHONY: bench
-bench: .venv/.test-ok ## measure it beside a bare relay and a C loop
+bench: .venv/.test-ok ## measure it beside a bare relay and a C loop; then nodes on PostgreSQL and Redis
 	@$(PYTHON) -m tests.benchmarks
+	@$(PYTHON) -m tests.benchmarks.cluster
+
+.PHONY: race
+race: .venv/.test-ok ## measure it beside Socket.IO, Django Channels and others (kept in build/race)
+	@$(PYTHON) -m loadtest race
 
 # ------------------------------------------------------------------------------------------------- to change it
 

@@ -1,4 +1,4 @@
-"""`python -m loadtest run | compare | agent | learn | scenarios`: load a server, and see whether it keeps what it promises.
+"""`python -m loadtest run | race | compare | agent | learn | scenarios`: load a server, and see whether it keeps what it promises.
 
 Ends with 0 when all promises and budgets were kept, 1 when one was broken, 2 when it could not be run, 3 when the load tester
 itself was too slow for its figures to mean anything.
@@ -26,6 +26,7 @@ from loadtest.learn import learn, read_log
 from loadtest.learn import render as render_profile
 from loadtest.link import LinkRefused
 from loadtest.processes import listeners
+from loadtest.race import command as race
 from loadtest.report import write_report
 from loadtest.result import BadResult, read_result, write_result
 from loadtest.scenario import BadScenario, Scenario, load_scenario, names
@@ -54,6 +55,8 @@ def main() -> int:
         match options.command:
             case "run":
                 return _run(options)
+            case "race":
+                return race.run(options)
             case "compare":
                 print(compare(read_result(options.first), read_result(options.second)))
             case "agent":
@@ -179,6 +182,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtest", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _run_options(commands.add_parser("run", help="load a server and judge it"))
+    race.add_options(commands.add_parser("race", help="ours and what teams would else pick, in one table"))
     both = commands.add_parser("compare", help="two results beside each other")
     both.add_argument("first", type=Path, metavar="A.json")
     both.add_argument("second", type=Path, metavar="B.json")

@@ -30,7 +30,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Plan], Awaitable[list[Row]]]]] = {
 def main() -> int:
     """Run what was asked for; 1 when something got lost, for then the figures are worth nothing."""
     options = _options()
-    _raise_file_limit()
+    raise_file_limit()
     if len(os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(0, {LOAD_CORE})
     else:
@@ -58,7 +58,7 @@ async def _await(rows: Awaitable[list[Row]]) -> list[Row]:
     return await rows
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """Thousands of sockets need as many files; children inherit it."""
     _, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))

@@ -102,7 +102,7 @@ def _duologue(folder: Path) -> Iterator[Target]:
 @contextmanager
 def _websockets() -> Iterator[Target]:
     port = free_port()
-    argv = [sys.executable, "-m", "tests.benchmarks.relay_websockets", str(port)]
+    argv = [sys.executable, "-m", "loadtest.race.rivals.websockets_serve", str(port)]
     with running(_pinned(argv), ready="ready", environment=inherited()) as program:
         yield Target("websockets.serve", port, program)
 
