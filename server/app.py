@@ -87,6 +87,7 @@ async def serve(
 async def _start(node: Node, settings: Settings, *, shares_port: bool) -> str:
     loop = asyncio.get_running_loop()
     node.wheel.start(loop)
+    node.relays.start(node.exchange)
     try:
         await node.listener.start(settings.host, settings.port, reuse_port=shares_port)
     except (OSError, UnicodeError) as error:  # a name that no resolver takes is a UnicodeError

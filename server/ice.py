@@ -12,6 +12,7 @@ from protocol.ids import Micros, UserId
 from server.core.limiting import SlidingWindow
 from server.ports import Clock, Limiter
 from server.telemetry import Telemetry
+from turn.accounts import RelayAccounts
 from turn.servers import IceServer, IceSource
 
 US_PER_S: Final = 1_000_000
@@ -53,6 +54,8 @@ class IceParts(Struct, frozen=True):
     clock: Clock
     telemetry: Telemetry
     per_min: int
+    # Where relays tell what they carry: remembers for whom each credential is.
+    accounts: RelayAccounts | None = None
 
 
 class IceDesk:
@@ -71,13 +74,13 @@ class IceDesk:
 
     async def for_participant(self, participation: Participation) -> IceServers:
         """Return servers for a call that is set up or restarted now; raise `IceRefused`."""
-        return await self._issue(participation.user)
+        return await self._issue(participation.user, participation.call)
 
     async def for_test(self, user: UserId) -> IceServers:
         """Return servers for a test before a call, which counts like one; raise `IceRefused`."""
-        return await self._issue(user)
+        return await self._issue(user, None)
 
-    async def _issue(self, user: UserId) -> IceServers:
+    async def _issue(self, user: UserId, call: str | None) -> IceServers:
         parts = self._parts
         decision = await parts.limiter.take(user, self._rule)
         if not decision.allowed:
@@ -85,6 +88,9 @@ class IceDesk:
             raise IceRefused(max(1, decision.retry_after_ms))
         now = parts.clock.micros()
         found = await parts.source.servers(user, now)
+        if parts.accounts is not None:
+            for username in {server.username for server in found.servers if server.username}:
+                parts.accounts.minted(username, user, call, found.expires_at, now)
         parts.telemetry.ice_issued += 1
         parts.telemetry.ice_degraded += found.is_degraded
         ttl_s = max(0, (found.expires_at - now) // US_PER_S)

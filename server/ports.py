@@ -37,6 +37,7 @@ from server.core.revocations import Revocation, RevocationPage
 from server.core.routes import Route
 from server.core.sessions import SessionInfo
 from server.core.tokens import Claims
+from turn.accounts import RelayUse
 
 
 class Clock(Protocol):
@@ -275,6 +276,13 @@ class Calls(Protocol):
 
     async def call_settings(self, user: UserId) -> CallSettings:
         """Read how `user` wants to be called; what was never set is as by default."""
+
+
+class RelayReport(Protocol):
+    """Is told what relays carried for whom, as they tell it; returns at once."""
+
+    def relayed(self, use: RelayUse) -> None:
+        """An allocation carried so much more, or has ended and carried so much in all."""
 
 
 class Limiter(Protocol):

@@ -141,6 +141,14 @@ class Opinion(Struct, frozen=True, omit_defaults=True):
     issues: tuple[str, ...] = ()
 
 
+class RelayUse(Struct, frozen=True, omit_defaults=True):
+    """What one allocation at a relay carried for a user, both ways."""
+
+    user: UserId
+    allocation: str
+    total_bytes: int
+
+
 class Call(Struct, frozen=True, omit_defaults=True):
     """One call, from its start to what is remembered of it. No SDP, no address, no secret."""
 
@@ -164,6 +172,8 @@ class Call(Struct, frozen=True, omit_defaults=True):
     reason: CallReason | None = None
     by: UserId | None = None
     opinions: tuple[Opinion, ...] = ()
+    # The latest, one for each allocation.
+    relayed: tuple[RelayUse, ...] = ()
 
     @property
     def is_over(self) -> bool:

@@ -131,7 +131,15 @@ class Feedback(Struct, frozen=True):
     issues: tuple[str, ...] = ()
 
 
+class Relayed(Struct, frozen=True):
+    """A relay carried so much for a user, through one allocation, which has ended."""
+
+    user: UserId
+    allocation: str
+    total_bytes: int
+
+
 # What is about the ring, what is about seats, and all that happens to a call that is there.
 RingEvent = Rang | Accept | Decline | Invite
-SeatEvent = Join | Resume | Report | SetMedia | Rated | Lost | HangUp | Remove | Feedback
+SeatEvent = Join | Resume | Report | SetMedia | Rated | Lost | HangUp | Remove | Feedback | Relayed
 Event = Start | RingEvent | SeatEvent | Due

@@ -7,11 +7,13 @@ from msgspec import structs
 
 from protocol.calls import CallMediaChanged, CallQuality, CallReason
 from protocol.errors import ErrorCode
-from signaling.call import LegTurn, Opinion, Seat
+from signaling.call import LegTurn, Opinion, RelayUse, Seat
 from signaling.decision import Decision
 from signaling.draft import Draft
-from signaling.events import Feedback, HangUp, Join, Lost, Rated, Remove, Report, Resume, SeatEvent, SetMedia
+from signaling.events import Feedback, HangUp, Join, Lost, Rated, Relayed, Remove, Report, Resume, SeatEvent, SetMedia
 from signaling.ringing import refused, take_seat
+
+RELAYED_MAX: Final = 64
 
 _BEFORE_ANSWER: Final = {CallReason.HANGUP: CallReason.CANCELLED, CallReason.MEDIA_FAILED: CallReason.CANCELLED}
 
@@ -37,6 +39,8 @@ def at_seat(event: SeatEvent, draft: Draft) -> Decision:
             return remove(event, draft)
         case Feedback():
             return remember(event, draft)
+        case Relayed():
+            return count(event, draft)
         case _:
             assert_never(event)
 
@@ -163,4 +167,15 @@ def remember(event: Feedback, draft: Draft) -> Decision:
     others = tuple(opinion for opinion in call.opinions if opinion.user != event.user)
     opinion = Opinion(event.user, event.rating, event.issues)
     draft.call = structs.replace(call, opinions=(*others, opinion))
+    return draft.finish()
+
+
+def count(event: Relayed, draft: Draft) -> Decision:
+    """Keep what a relay carried; told twice it counts once. Of very many allocations the first are forgotten."""
+    call = draft.call
+    if event.user not in call.people:
+        return refused(ErrorCode.NOT_IN_CALL)
+    use = RelayUse(event.user, event.allocation, event.total_bytes)
+    others = tuple(each for each in call.relayed if each.allocation != event.allocation)
+    draft.call = structs.replace(call, relayed=(*others, use)[-RELAYED_MAX:])
     return draft.finish()

@@ -104,6 +104,8 @@ class Part(Struct, frozen=True):
     quality: Level | None
     rating: int | None
     issues: tuple[str, ...]
+    # Through relays, both ways; 0 where relays do not tell.
+    relay_bytes: int
 
 
 class CallRecord(Struct, frozen=True):
@@ -168,4 +170,5 @@ def _part(call: Call, user: UserId) -> Part:
         quality=last.level if last else None,
         rating=opinion.rating if opinion else None,
         issues=opinion.issues if opinion else (),
+        relay_bytes=sum(use.total_bytes for use in call.relayed if use.user == user),
     )

@@ -12,7 +12,7 @@ from protocol.calls import CallId, CallRequest
 from protocol.ids import MatchId, UserId
 from server.calls.arrivals import CallArrivals
 from server.calls.book import CallBook, decode_call
-from server.calls.desk import Desk, DeskParts, Job, Outcome
+from server.calls.desk import Desk, DeskParts, Job, Outcome, silently
 from server.calls.room import CallRoom, RoomParts
 from server.calls.rounds import CallRounds, RoundsParts
 from server.calls.signals import Signals
@@ -29,7 +29,11 @@ from server.ports import Bus, Calls, Clock, Limiter
 from server.reads import Reads
 from server.telemetry import Telemetry
 from signaling.decision import Rules
-from signaling.events import Remove
+from signaling.events import Relayed, Remove
+from turn.accounts import RelayUse
+
+RELAYED_FROM_BYTES: Final = 16_384
+# Browsers make more allocations than they use; one that carried media carried more than this.
 
 _log: Final = logging.getLogger(__name__)
 
@@ -169,6 +173,14 @@ class Exchange:
             view = await self._parts.store.call_view(call=name, caller=None, since_us=0)
             if view.row is not None:
                 self._room.retold((view.row,))
+
+    def relayed(self, use: RelayUse) -> None:
+        """A relay tells what it carried; what an allocation that was hardly used carried is not worth a write."""
+        if use.call is not None and use.has_ended and use.total_bytes >= RELAYED_FROM_BYTES:
+            job = Job(
+                Relayed(use.user, use.allocation, use.total_bytes), silently, call=CallId(use.call), user=use.user
+            )
+            self._desk.insist(job)
 
     # ---- numbers
 

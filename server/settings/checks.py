@@ -158,6 +158,8 @@ def _check_sizes(settings: Settings) -> Iterator[str]:
 
 def _check_relays(settings: Settings) -> Iterator[str]:
     yield from relay_problems(settings.relays)
+    if settings.turn_redis_url and not (settings.turn_realm and settings.turn_secrets):
+        yield "TURN_REDIS_URL: needs TURN_REALM, whose keys are there, and TURN_SECRETS, which it gets"
     if settings.call_relay_only and not (settings.turn_server_url or settings.relays.account):
         yield "CALL_RELAY_ONLY: needs TURN servers"
 

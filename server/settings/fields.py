@@ -200,6 +200,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     turn_password: Annotated[Secret, _text("…and its password.")] = NO_SECRET
     turn_ttl_s: Annotated[int, _seconds("New calls may begin with a credential for so long.", 300, 86_400)] = 3600
     turn_realm: Annotated[str, _text("The TURN servers' realm: for `python -m turn`, and for coturn's Redis.")] = ""
+    turn_redis_url: Annotated[
+        str,
+        _text(
+            "coturn's Redis, like `redis://:password@host/2` (its `redis-userdb` and `redis-statsdb`): secrets are put there, "
+            "and what was relayed is read there."
+        ),
+    ] = ""
     twilio_account_sid: Annotated[str, _text("Instead of TURN servers of your own: an account of Twilio's.")] = ""
     twilio_auth_token: Annotated[Secret, _text("…and its token.")] = NO_SECRET
     cloudflare_turn_key_id: Annotated[str, _text("Or a TURN key of Cloudflare's.")] = ""

@@ -79,7 +79,7 @@ def private_coturn(
     argv = [
         *(find_program("turnserver"), "-n", f"--listening-ip={HOST}", f"--relay-ip={HOST}", f"--listening-port={port}"),
         *(f"--min-port={lowest}", f"--max-port={lowest + RELAY_PORTS - 1}", f"--realm={REALM}", "--fingerprint"),
-        *(("--use-auth-secret", f"--static-auth-secret={secret}") if secret else ("--no-auth",)),
+        *_auth(secret, options),
         "--relay-threads=1",
         # Without --no-cli it refuses to start with loopback peers, which are for tests alone.
         *("--no-cli", "--no-rfc5780", "--no-dtls", *peers),
@@ -90,6 +90,18 @@ def private_coturn(
     ]
     with started(argv, port, log) as process:
         yield PrivateCoturn(port, secret, log, process, tls_port)
+
+
+def _auth(secret: str, options: Sequence[str]) -> Sequence[str]:
+    if any(option.startswith("--redis-userdb") for option in options):
+        return ("--use-auth-secret",)
+    return ("--use-auth-secret", f"--static-auth-secret={secret}") if secret else ("--no-auth",)
+
+
+def redis_options(port: int, database: int) -> tuple[str, str]:
+    """Let a coturn have its secrets in a Redis, instead of `secret`, and tell there what it carries."""
+    place = f"ip=127.0.0.1 dbname={database} port={port} connect_timeout=5"
+    return f"--redis-userdb={place}", f"--redis-statsdb={place}"
 
 
 def _tls_options(tls: tuple[Path, Path] | None, port: int | None) -> Sequence[str]:

@@ -18,7 +18,9 @@ from protocol.calls import (
 )
 from protocol.errors import ErrorCode
 from protocol.ids import SessionId, UserId
-from signaling.events import Feedback, HangUp, Rated, Remove, Report, SetMedia
+from signaling.events import Feedback, HangUp, Rated, Relayed, Remove, Report, SetMedia
+from signaling.sitting import RELAYED_MAX
+from signaling.views import record_of
 from tests.unit.signaling.people import MUTED, Play, active, peer
 
 RELAYED = Route("relay", "host", "udp")
@@ -352,3 +354,22 @@ def test_a_relayed_seat() -> None:
     seat = play.there.seat_named(PeerId("p-alice.web"))
     assert seat is not None
     assert seat.relay_only
+
+
+def test_what_relays_carried() -> None:
+    """Each allocation counts once, whatever it is told; of strangers nothing is kept."""
+    play = active()
+    play.hang_up("alice.web")
+    play.happen(Relayed(UserId("alice"), "1:a/1", 50_000))
+    play.happen(Relayed(UserId("alice"), "1:a/2", 7_000))
+    play.happen(Relayed(UserId("bob"), "1:b/1", 90_000))
+    play.happen(Relayed(UserId("alice"), "1:a/1", 60_000))
+    assert {part.user: part.relay_bytes for part in record_of(play.there).participants} == {
+        "alice": 67_000,
+        "bob": 90_000,
+    }
+    play.happen(Relayed(UserId("carol"), "1:c/1", 90_000))
+    assert play.refusal() is ErrorCode.NOT_IN_CALL
+    for number in range(RELAYED_MAX + 5):
+        play.happen(Relayed(UserId("bob"), f"2:b/{number}", 1))
+    assert len(play.there.relayed) == RELAYED_MAX

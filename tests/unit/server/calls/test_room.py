@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from protocol.ids import MatchId, UserId
+from server.calls.book import decode_call
+from signaling.views import record_of
 from tests.support.callers import OFFER, M, accept, asked, connected, in_a_call, items, of_type, rest, start, types
 from tests.support.switchboard import Client, Switchboard, running
+from turn.accounts import RelayUse
 
 
 @pytest.fixture
@@ -288,6 +291,24 @@ async def test_feedback_is_kept(board: Switchboard) -> None:
     assert (await asked(alice, **feedback))["type"] == "ok"
     page = await board.store.list_calls(user=None, match=MatchId(M), before=None, limit=1)
     assert b'"echo"' in page.rows[0].value
+
+
+async def test_what_relays_carried_is_in_the_record(board: Switchboard) -> None:
+    """…when it was more than an allocation that nobody used; a test before a call has no record."""
+    alice, _, seat, _ = await in_a_call(board)
+    await asked(alice, type="call.hangup", call=seat["call"])
+    call, user = str(seat["call"]), UserId("alice")
+    for use in (
+        RelayUse(call, user, "1:a/1", 10, 20, 90_000, has_ended=True),
+        RelayUse(call, user, "1:a/2", 10, 20, 30, has_ended=True),
+        RelayUse(call, user, "1:a/3", 10, 20, 90_000),
+        RelayUse(None, user, "1:a/4", 10, 20, 90_000, has_ended=True),
+    ):
+        board.exchange.relayed(use)
+    await board.settle()
+    page = await board.store.list_calls(user=None, match=MatchId(M), before=None, limit=1)
+    record = record_of(decode_call(page.rows[0].value))
+    assert {part.user: part.relay_bytes for part in record.participants} == {"alice": 90_000, "bob": 0}
 
 
 async def test_one_who_goes_while_the_seat_is_written_counts_as_lost(board: Switchboard) -> None:

@@ -55,6 +55,7 @@ def start(**environment: str) -> Settings:
         ({"OUTBOX_MAX_BYTES": "65536"}, "OUTBOX_MAX_BYTES: must be at least four times MAX_MESSAGE_BYTES"),
         ({"TURN_SERVER_URL": "turn://planted:planted@a", "TURN_SECRETS": OTHER}, "TURN_SERVER_URL: names and passwords do not belong in an address; set TURN_USERNAME and TURN_PASSWORD"),
         ({"TURN_SERVER_URL": "turn:a"}, "TURN_SERVER_URL: a relay needs TURN_SECRETS, or TURN_USERNAME and TURN_PASSWORD"),
+        ({"TURN_REDIS_URL": "redis://:planted@cache/2"}, "TURN_REDIS_URL: needs TURN_REALM, whose keys are there, and TURN_SECRETS, which it gets"),
         ({"CALL_RELAY_ONLY": "true"}, "CALL_RELAY_ONLY: needs TURN servers"),
         ({"TYPING_EXPIRES_MS": "3000"}, "TYPING_EXPIRES_MS: must be more than TYPING_INTERVAL_MS, or typing flickers"),
     ],
