@@ -31,6 +31,7 @@ async def test_a_token_is_renewed_before_it_ends_and_the_connection_stays(new_pe
 
         await ada.page.route("**/v1/tokens", short_lived)
         ada.page.on("websocket", opened)
+        ada.page.on("framenavigated", lambda _: sockets.clear())  # the page before it may just have connected
         await ada.page.reload()
         for _ in range(12):  # the first is asked for on entering; then one each 1.2 s
             await asyncio.wait_for(renewed.acquire(), 60)

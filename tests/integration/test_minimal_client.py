@@ -18,6 +18,8 @@ Shown = dict[str, object]
 class MinimalClient(Protocol):
     """What the example has."""
 
+    socket: object | None
+
     async def run(self) -> int:
         """Stay connected until the server says not to come back."""
 
@@ -43,6 +45,12 @@ class Reader:
 
     def texts(self) -> list[str]:
         return [cast("dict[str, str]", entry["body"])["text"] for entry in self.shown if "body" in entry]
+
+    async def until_connected(self) -> None:
+        """Wait for the welcome: what is said before it is no news."""
+        async with asyncio.timeout(60):
+            while self.client.socket is None:  # noqa: ASYNC110 - the example has no event
+                await asyncio.sleep(0.01)
 
     async def until(self, number: int) -> None:
         """Wait until so many messages have been shown."""
@@ -70,6 +78,7 @@ async def readers(node: Node, *users: str) -> AsyncIterator[list[Reader]]:
 async def test_it_loses_nothing_when_its_server_is_killed(tmp_path: Path) -> None:
     """What is said while nobody answers is sent later, in order, once; both see the log as it is stored."""
     async with node_in(tmp_path) as node, readers(node, "alice", "bob") as (alice, bob):
+        await asyncio.gather(alice.until_connected(), bob.until_connected())
         await alice.client.send("m1", "one")
         await asyncio.gather(alice.until(1), bob.until(1))
         await node.kill()
