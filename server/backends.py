@@ -35,6 +35,8 @@ class Backends(Struct, frozen=True):
     shared: Shared
     # Writes what the store counts into a node's numbers.
     tell: Tell
+    # After what time to ask the store again while it is away, else 0.
+    away_ms: Callable[[], int] = lambda: 0
     # Makes the coming months where the store has such.
     make_partitions: Callable[[], Awaitable[Micros]] | None = None
 
@@ -71,7 +73,7 @@ async def _on_postgres(settings: Settings, clock: Clock, node: str, shared: Shar
         tell_postgres(store, numbers)
 
     # Routes also alone: what was stored by a call whose answer was lost is told by its route.
-    return Backends(node, store, store, LANES, shared, tell, store.make_partitions)
+    return Backends(node, store, store, LANES, shared, tell, store.guards[0].retry_after_ms, store.make_partitions)
 
 
 async def _open_embedded(path: Path | None, clock: Clock) -> Record:

@@ -79,9 +79,14 @@ class Journal:
         limits: JournalLimits | None = None,
         routing: Routing | None = None,
         watch: CommitWatch | None = None,
+        away_ms: Callable[[], int] = lambda: 0,
     ) -> None:
-        """With `routing`, for a store that several nodes share; `watch` measures the commits of messages."""
-        self._lanes = tuple(_Lane(store, limits or JournalLimits(), routing, watch) for _ in range(lanes))
+        """With `routing`, for a store that several nodes share; `watch` measures the commits of messages.
+
+        While `away_ms` is not 0 nothing more is accepted: the store is away, and that is when to try again.
+        """
+        limits = limits or JournalLimits()
+        self._lanes = tuple(_Lane(store, limits, routing, watch, away_ms) for _ in range(lanes))
         self.lanes: tuple[Callable[[], Coroutine[None, None, None]], ...] = tuple(lane.run for lane in self._lanes)
 
     def append(self, append: Append, done: AppendDone) -> None:
@@ -188,6 +193,7 @@ class _Lane:
     """One queue and one call to the store at a time."""
 
     __slots__ = (
+        "_away_ms",
         "_is_away",
         "_is_over",
         "_limits",
@@ -209,9 +215,15 @@ class _Lane:
     )
 
     def __init__(
-        self, store: Record, limits: JournalLimits, routing: Routing | None, watch: CommitWatch | None
+        self,
+        store: Record,
+        limits: JournalLimits,
+        routing: Routing | None,
+        watch: CommitWatch | None,
+        away_ms: Callable[[], int],
     ) -> None:
         self._watch = watch
+        self._away_ms = away_ms
         self._store = store
         self._limits = limits
         self._routing = routing
@@ -235,6 +247,9 @@ class _Lane:
     def append(self, work: _Work) -> None:
         if self.is_full or self._is_over:
             self._tell(work.done, _unavailable("no"))
+            return
+        if away_ms := self._away_ms():
+            self._tell(work.done, _unavailable("no", away_ms))
             return
         self.queue.append(work)
         self._queue_bytes += work.size_bytes()

@@ -334,7 +334,7 @@ async def _learn_revocations(revoker: Revoker) -> None:
 def _journal(backends: Backends, watch: CommitWatch) -> Journal:
     routes, node, bus = backends.routes, backends.node, backends.shared.bus
     routing = None if routes is None else Routing(routes, lambda: node, bus.batch_ended)
-    return Journal(backends.store, lanes=backends.lanes, routing=routing, watch=watch)
+    return Journal(backends.store, lanes=backends.lanes, routing=routing, watch=watch, away_ms=backends.away_ms)
 
 
 def _credentials(upgrade: Upgrade) -> tuple[str | None, str | None]:

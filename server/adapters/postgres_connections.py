@@ -24,8 +24,6 @@ from server.ports import StoreUnavailable
 Connection = asyncpg.Connection
 Rows = Sequence[asyncpg.Record]
 _CLOSED: Final = "the store is closed"
-PATIENCE_S: Final = 2.0
-# Who gives up waiting for an answer after so long has seen that there is none.
 
 
 class Timeouts(Struct, frozen=True):
@@ -119,20 +117,22 @@ class Connections:
         """Run one statement; raise one of `ERRORS` when it failed, `StoreUnavailable` when it was not sent."""
         self._guard.check()
         connection = await self._take()
-        began = asyncio.get_running_loop().time()
+        number = self._guard.began()
         try:
             rows = await self._connector.fetch(connection, statement, *arguments)
         except BaseException as error:
-            self._tell_guard(error, asyncio.get_running_loop().time() - began)
+            self._tell_guard(error)
             self._return_after(connection, error)
             raise
+        finally:
+            self._guard.ended(number)
         self._guard.succeeded()
         self._give_back(connection)
         return rows
 
-    def _tell_guard(self, error: BaseException, waited_s: float) -> None:
+    def _tell_guard(self, error: BaseException) -> None:
         """A connection that was lost tells nothing: whether anybody is there shows when the next one is made."""
-        if isinstance(error, TimeoutError) or (isinstance(error, asyncio.CancelledError) and waited_s >= PATIENCE_S):
+        if isinstance(error, TimeoutError):
             self._guard.failed()
         elif isinstance(error, asyncpg.PostgresError) and not ends_connection(error):
             self._guard.succeeded()

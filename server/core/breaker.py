@@ -46,16 +46,21 @@ class Breaker:
         # How often it opened, tries that failed not counted.
         self.opened = 0
 
-    def allows(self, now: float) -> bool:
-        """Tell whether a call may go; one that may is followed by `succeeded`, `failed` or `gave_up`."""
+    def refuses(self, now: float) -> bool:
+        """Tell whether no call may go now."""
         if self.state is BreakerState.CLOSED:
-            return True
+            return False
         if now < self._try_at:
-            return False
+            return True
         # A call that tries and never tells is not waited for any longer than a pause may be.
-        if self._trying_since is not None and now - self._trying_since < self._policy.pause_max_s:
+        return self._trying_since is not None and now - self._trying_since < self._policy.pause_max_s
+
+    def allows(self, now: float) -> bool:
+        """Have a call go, if one may; it is followed by `succeeded`, `failed` or `gave_up`."""
+        if self.refuses(now):
             return False
-        self.state, self._trying_since = BreakerState.TRYING, now
+        if self.state is not BreakerState.CLOSED:
+            self.state, self._trying_since = BreakerState.TRYING, now
         return True
 
     def succeeded(self) -> None:
@@ -73,17 +78,19 @@ class Breaker:
 
     def failed(self, now: float) -> None:
         """A call was not answered. Those that were under way when it opened change nothing any more."""
-        match self.state:
-            case BreakerState.CLOSED:
-                self._failures += 1
-                if self._failures >= self._policy.failures:
-                    self.opened += 1
-                    self._open(now)
-            case BreakerState.TRYING:
-                self._pause_s = min(2 * self._pause_s, self._policy.pause_max_s)
-                self._open(now)
-            case BreakerState.OPEN:
-                return
+        if self.state is BreakerState.CLOSED:
+            self._failures += 1
+            if self._failures >= self._policy.failures:
+                self.trip(now)
+        elif self.state is BreakerState.TRYING:
+            self._pause_s = min(2 * self._pause_s, self._policy.pause_max_s)
+            self._open(now)
+
+    def trip(self, now: float) -> None:
+        """Open, if it is closed: there is better evidence than calls that failed."""
+        if self.state is BreakerState.CLOSED:
+            self.opened += 1
+            self._open(now)
 
     def retry_after_ms(self, now: float) -> int:
         """Tell how long a caller who was not allowed should wait at least."""

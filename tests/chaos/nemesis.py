@@ -199,7 +199,7 @@ class Nemesis:
 
     async def _fill_disk(self, lasts_s: float, chance: random.Random) -> str:
         gave_up = await self._cluster.fill_disk(lasts_s)
-        return f"for {lasts_s:.1f} s{', and it gave up' if gave_up else ''}"
+        return f"for {lasts_s:.1f} s, until it gave up" if gave_up else ""
 
     # ---- clocks
 

@@ -1,6 +1,8 @@
 """What a node stands on, by its settings, and that each of it can be given back."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,8 @@ from server.ports import BusUnusable, StoreUnavailable, StoreUnusable
 from server.settings import from_environment
 from tests.support.private_postgres import PrivatePostgres
 from tests.support.private_redis import PrivateRedis
-from tests.support.programs import free_port
+from tests.support.private_server import inherited
+from tests.support.programs import ROOT, free_port
 from tests.support.tokens import SECRET
 
 ALONE = (MemoryBus, MemoryTickets, MemoryLimiter, MemorySessions)
@@ -95,3 +98,10 @@ async def test_a_redis_that_is_away_is_waited_for(postgres: PrivatePostgres) -> 
 async def test_a_redis_that_will_never_do_stops_the_start(url: str, postgres: PrivatePostgres) -> None:
     with pytest.raises(BusUnusable):
         await opened(DATABASE_URL=postgres.url(), REDIS_URL=url)
+
+
+def test_an_embedded_server_loads_no_driver_that_it_does_not_need() -> None:
+    """They take longer to load than everything else together."""
+    code = "import sys, server.__main__; print(*sorted({'asyncpg', 'redis', 'hiredis'} & set(sys.modules)))"
+    asked = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=inherited(), capture_output=True, text=True)
+    assert asked.stdout == "\n", asked.stderr

@@ -199,6 +199,25 @@ async def test_a_later_attempt_that_did_nothing_says_nothing_of_the_first(store:
     assert len(store.calls) == 3
 
 
+async def test_a_store_that_is_away_is_not_waited_for(store: HeldStore) -> None:
+    """What comes is refused at once, with the time after which it may be back; what waits goes on waiting."""
+    away_ms = 0
+    journal = Journal(store, away_ms=lambda: away_ms)
+    store.door.clear()
+    answers: list[object] = []
+    async with running(journal):
+        journal.append(post("a"), answers.append)
+        await store.arrivals(1)
+        away_ms = 700
+        journal.append(post("b"), answers.append)
+        (refused,) = answers
+        assert isinstance(refused, Refused)
+        assert (refused.code, refused.stored, refused.retry_after_ms) == (ErrorCode.UNAVAILABLE, "no", 700)
+        store.door.set()
+        await journal.drain()
+    assert isinstance(answers[1], Appended)
+
+
 async def test_commits_are_measured(store: HeldStore) -> None:
     """How long each took and how much it held, and when what it pushed was written."""
     telemetry = Telemetry()

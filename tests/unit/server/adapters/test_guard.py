@@ -5,10 +5,32 @@ import logging
 
 import pytest
 
-from server.adapters.guard import Guard
+from server.adapters.guard import PATIENCE_S, Guard
 from server.core.breaker import BreakerPolicy, BreakerState
 from server.ports import StoreUnavailable
 from tests.support.clock import FakeClock
+
+
+async def test_calls_that_only_wait_are_evidence_enough() -> None:
+    """Unless another one that began later was answered."""
+    clock = FakeClock()
+    guard = Guard("store", clock.now)
+    waiting = guard.began()
+    clock.advance(PATIENCE_S / 2)
+    guard.succeeded()
+    clock.advance(PATIENCE_S)
+    assert (guard.retry_after_ms(), guard.opened) == (0, 0)
+    guard.ended(waiting)
+    waiting = guard.began()
+    clock.advance(PATIENCE_S)
+    assert (guard.retry_after_ms(), guard.opened) == (500, 1)
+    with pytest.raises(StoreUnavailable):
+        guard.check()
+    clock.advance(1)
+    guard.check()
+    guard.ended(waiting)
+    guard.succeeded()
+    assert (guard.retry_after_ms(), guard.state) == (0, BreakerState.CLOSED)
 
 
 async def test_it_opens_and_closes_by_what_came_of_the_calls(caplog: pytest.LogCaptureFixture) -> None:

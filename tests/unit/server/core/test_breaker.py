@@ -67,6 +67,20 @@ def test_a_try_that_tells_nothing_makes_room_for_another() -> None:
     assert breaker.allows(5.0)
 
 
+def test_it_can_be_opened_without_failures_once() -> None:
+    breaker = Breaker(POLICY)
+    breaker.trip(0.0)
+    breaker.trip(0.5)
+    assert (breaker.opened, breaker.refuses(0.9), breaker.refuses(1.0)) == (1, True, False)
+
+
+def test_asking_whether_a_call_may_go_takes_no_turn() -> None:
+    breaker = opened()
+    assert not breaker.refuses(1.0)
+    assert breaker.allows(1.0)
+    assert breaker.refuses(1.0)
+
+
 def test_callers_are_told_when_to_come_back() -> None:
     breaker = opened()
     assert breaker.retry_after_ms(0.0) == 1000
