@@ -111,6 +111,10 @@ unit: .venv/.test-ok ## pytest, all of it, with the coverage gates (WORKERS=… 
 proof: .venv/.test-ok ## break each promise in front of your eyes; PASS or FAIL
 	@$(PYTHON) -m tests.proof
 
+.PHONY: call-races
+call-races: .venv/.test-ok ## ten thousand random races of calls on three nodes in one process; PASS or FAIL (SEED=1 RACES=10000)
+	@$(PYTHON) -m tests.support.call_races $(if $(SEED),--seed $(SEED)) $(if $(RACES),--races $(RACES))
+
 .PHONY: chaos
 chaos: .venv/.test-ok ## break what nodes stand on while people write; PASS or FAIL (SEED=1 DURATION_S=60 NODES=3)
 	@scripts/need.sh $(DEBIAN_PACKAGES)

@@ -24,7 +24,7 @@ from server.delivery import Delivery
 from server.hub import Hub, Recipient, frame
 from server.outbox import payload_of
 from server.ports import Bus, Key, RouteLog, Store, StoreUnavailable
-from server.retelling import Retelling, Told
+from server.retelling import CallStates, Retelling, Told
 from server.telemetry import Telemetry, event
 
 _log = logging.getLogger(__name__)
@@ -66,8 +66,12 @@ class CallsElsewhere(Protocol):
     def removed(self, match: MatchId, users: Iterable[UserId]) -> None:
         """These users may not take part in a call of the match any more."""
 
-    async def tell_again(self, calls: Sequence[CallId]) -> None:
-        """Tell everybody here how these calls are, and those that they sit in; raise `StoreUnavailable`."""
+    @property
+    def here(self) -> Sequence[CallId]:
+        """The calls in which connections of this node sit."""
+
+    async def states(self, calls: Sequence[CallId]) -> CallStates:
+        """Read how these calls are, for everybody whom they concern; raise `StoreUnavailable`."""
 
 
 class RelayParts(Struct, frozen=True):
@@ -232,7 +236,8 @@ class Relay:
                 calls += told.calls
                 for users, framed in told.pushes:
                     self._parts.hub.push(users, framed)
-            await self._parts.calls.tell_again(calls)
+            for users, framed in (await self._parts.calls.states((*calls, *self._parts.calls.here))).pushes:
+                self._parts.hub.push(users, framed)
         except StoreUnavailable:
             self._repair_from(since)
             raise
@@ -261,11 +266,14 @@ class Relay:
             self._parts.telemetry.commits_taken_over += 1
             # In one turn, so that none of these frames counts as another commit's.
             told = await self._retold(route)
+            states = await self._parts.calls.states(told.calls)
             for news in told.news:
                 self._parts.bus.announce(news)
                 if news.left:
                     self._parts.calls.removed(news.match, news.left)
-            for users, framed in told.pushes:
+            for each in states.news:
+                self._parts.bus.announce(each)
+            for users, framed in (*told.pushes, *states.pushes):
                 self._parts.hub.push(users, framed)
                 self._parts.bus.route(users, framed)
             self._parts.bus.batch_ended(route.route_id)

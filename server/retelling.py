@@ -12,7 +12,7 @@ from protocol.from_server import Entry, Gap, MatchLeft, MembersChanged
 from protocol.ids import Micros, UserId
 from protocol.limits import MATCHES_PAGE_MAX, PAGE_MAX
 from server.core.log import EntryPage, MatchState, Refused
-from server.core.notices import MembersNews
+from server.core.notices import CallNews, MembersNews
 from server.core.routes import Route, Span
 from server.delivery import made
 from server.hub import frame
@@ -28,6 +28,13 @@ class Told(Struct, frozen=True):
     news: Sequence[MembersNews]
     # That its entries tell of.
     calls: Sequence[CallId] = ()
+
+
+class CallStates(Struct, frozen=True):
+    """How calls are: frames for those whom they concern, and what every node has to know of them."""
+
+    pushes: Sequence[Push]
+    news: Sequence[CallNews]
 
 
 class Retelling:

@@ -23,13 +23,15 @@ AGAIN_S: Final = 1.0
 class CallArrivals:
     """Run `run` for as long as the node lives."""
 
-    __slots__ = ("_store", "_tell", "_waiting", "_wake")
+    __slots__ = ("_store", "_tell", "_waiting", "_wake", "is_held")
 
     def __init__(self, store: Calls, tell: Callable[[Peer, Sequence[CallRow]], None]) -> None:
         self._store = store
         self._tell = tell
         self._waiting: dict[Peer, None] = {}
         self._wake = asyncio.Event()
+        # The store is away.
+        self.is_held = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -49,7 +51,8 @@ class CallArrivals:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                if not await self.read():
+                self.is_held = not await self.read()
+                if self.is_held:
                     await asyncio.sleep(AGAIN_S)
 
     async def read(self) -> bool:

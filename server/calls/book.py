@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from protocol.calls import CallId
-from protocol.ids import SessionId
+from protocol.ids import SessionId, UserId
 from server.core.calls import CallRow
 from signaling.call import Call
 
@@ -56,6 +56,10 @@ class CallBook:
     def call_at(self, session: SessionId) -> CallId | None:
         """Tell in which call a connection of this node sits."""
         return self._seats.get(session)
+
+    def is_seated(self, user: UserId) -> bool:
+        """Tell whether the user is known to sit in a call, on whatever node."""
+        return any(known.call.seat_of(user) is not None for known in self._known.values())
 
     def calls_here(self) -> tuple[CallId, ...]:
         """Return the calls in which connections of this node sit."""

@@ -21,7 +21,7 @@ from protocol.errors import CATALOGUE, ErrorCode
 from protocol.ids import MatchId, UserId
 from server.calls.book import CallBook, decode_call, encode_call
 from server.calls.teller import Teller
-from server.core.calls import CallChange, CallChanged, CallNote, CallStale, CallView
+from server.core.calls import CallChange, CallChanged, CallNote, CallRow, CallStale, CallView
 from server.core.log import Refused
 from server.core.notices import CallNews
 from server.delivery import Delivery
@@ -102,7 +102,12 @@ class Desk:
     @property
     def waiting(self) -> int:
         """Events that wait or are under way, and those that the store has not taken yet."""
-        return sum(map(len, self._lines.values())) + len(self._owed)
+        return self.under_way + len(self._owed)
+
+    @property
+    def under_way(self) -> int:
+        """Events that are being decided."""
+        return sum(map(len, self._lines.values()))
 
     def submit(self, job: Job) -> None:
         """Have an event decided and `done` told."""
@@ -222,7 +227,7 @@ class Desk:
         assert call is not None
         parts.book.hear(row.call, row.version, call)
         # Before what follows from it: who hears of a ring knows by then whether it is over.
-        parts.bus.announce(CallNews(row.call, row.match, row.version, Raw(row.value)))
+        parts.bus.announce(news_of(row))
         self._settle(job, Settled(call, decision))
         if changed.entry is not None:
             self._count(changed.entry.state)
@@ -287,6 +292,11 @@ class Desk:
                     self._end(job, refused(ErrorCode.INTERNAL))
 
         return shielded
+
+
+def news_of(row: CallRow) -> CallNews:
+    """Return what other nodes have to know of a call."""
+    return CallNews(row.call, row.match, row.version, Raw(row.value))
 
 
 def silently(_: Outcome) -> None:

@@ -12,7 +12,7 @@ from protocol.calls import CallId, CallRequest
 from protocol.ids import MatchId, UserId
 from server.calls.arrivals import CallArrivals
 from server.calls.book import CallBook, decode_call
-from server.calls.desk import Desk, DeskParts, Job, Outcome, silently
+from server.calls.desk import Desk, DeskParts, Job, Outcome, news_of, silently
 from server.calls.room import CallRoom, RoomParts
 from server.calls.rounds import CallRounds, RoundsParts
 from server.calls.signals import Signals
@@ -27,6 +27,7 @@ from server.journal import Journal
 from server.peer import Peer, Wheel
 from server.ports import Bus, Calls, Clock, Limiter
 from server.reads import Reads
+from server.retelling import CallStates, Push
 from server.telemetry import Telemetry
 from signaling.decision import Rules
 from signaling.events import Relayed, Remove
@@ -167,12 +168,21 @@ class Exchange:
         """Some news may have been missed: believe nothing."""
         self._book.forget()
 
-    async def tell_again(self, calls: Sequence[CallId]) -> None:
-        """News of `calls`, and of those with seats here, may have been missed; raise `StoreUnavailable`."""
-        for name in dict.fromkeys((*calls, *self._book.calls_here())):
+    async def states(self, calls: Sequence[CallId]) -> CallStates:
+        """Read how `calls` are, for everybody whom they concern; raise `StoreUnavailable`."""
+        pushes: list[Push] = []
+        news: list[CallNews] = []
+        for name in dict.fromkeys(calls):
             view = await self._parts.store.call_view(call=name, caller=None, since_us=0)
+            pushes += [((user,), framed) for user, framed in self._room.states(view)]
             if view.row is not None:
-                self._room.retold((view.row,))
+                news.append(news_of(view.row))
+        return CallStates(pushes, news)
+
+    @property
+    def here(self) -> Sequence[CallId]:
+        """The calls in which connections of this node sit."""
+        return self._book.calls_here()
 
     def relayed(self, use: RelayUse) -> None:
         """A relay tells what it carried; what an allocation that was hardly used carried is not worth a write."""
@@ -186,8 +196,8 @@ class Exchange:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing is under way."""
-        return not self._desk.waiting and not len(self._arrivals)
+        """Whether nothing is under way; what waits for the store to come back is not."""
+        return not self._desk.under_way and (self._arrivals.is_held or not len(self._arrivals))
 
     def measure(self, numbers: Telemetry) -> None:
         """Write how many there are of what comes and goes."""

@@ -14,6 +14,7 @@ from protocol.calls import (
     CallAccept,
     CallCancelled,
     CallDecline,
+    CallEnded,
     CallFeedback,
     CallHangup,
     CallIce,
@@ -31,7 +32,6 @@ from protocol.calls import (
     CallStart,
     CallStats,
     IceServer,
-    Level,
     MediaState,
     PeerId,
 )
@@ -54,6 +54,7 @@ from server.telemetry import Telemetry
 from signaling.call import Call
 from signaling.decide import decide
 from signaling.decision import Context, Refusal, Rules
+from signaling.entries import duration_ms
 from signaling.events import (
     Accept,
     Decline,
@@ -72,15 +73,10 @@ from signaling.events import (
     Sitter,
     Start,
 )
+from signaling.quality import quality_of
 from signaling.views import incoming_of, seat_answer, snapshot_of
 
 STARTS: Final = "calls"
-SILENT_MS: Final = 5_000
-POOR_LOSS: Final = 0.08
-POOR_RTT_MS: Final = 600
-POOR_FPS: Final = 5
-GOOD_LOSS: Final = 0.02
-GOOD_RTT_MS: Final = 300
 NOBODY: Final = Context(frozenset())
 
 Issue = Callable[[], Awaitable[IceServers]]
@@ -129,7 +125,7 @@ class CallRoom:
                 media = MediaState(request.audio, request.video, request.screen)
                 self._tell_now(peer, request.call, SetMedia(peer.session, media), request.id)
             case CallStats():
-                self._tell_now(peer, request.call, Rated(peer.session, _level(request)), request.id)
+                self._tell_now(peer, request.call, Rated(peer.session, quality_of(request)), request.id)
             case CallStart() | CallAccept() | CallJoin():
                 self._seat(peer, request)
             case CallResume():
@@ -321,14 +317,7 @@ class CallRoom:
         for row in rows:
             known = self._parts.book.learn(row)
             if peer.is_live and not known.call.is_over:
-                peer.send(self._news_of(known.call, peer.user, peer))
-
-    def _news_of(self, call: Call, user: UserId, peer: Peer) -> bytes:
-        leg = call.open_leg_of(user)
-        if leg is not None:
-            in_call = self._parts.book.call_at(peer.session) is not None
-            return frame(incoming_of(call, leg, self._parts.rules, self._parts.clock.micros(), in_call=in_call))
-        return frame(snapshot_of(call, call.seat_of(user)))
+                peer.send(self._state_of(known.call, peer.user, in_call=self._parts.book.is_seated(peer.user)))
 
     # ---- news from elsewhere
 
@@ -341,20 +330,30 @@ class CallRoom:
             if call.is_over:
                 self._parts.signals.forget(call)
 
-    def retold(self, rows: Sequence[CallRow]) -> None:
-        """News of these calls may have been missed: tell everybody here how they are."""
-        for row in rows:
-            call = self._parts.book.learn(row).call
-            for user in sorted(call.people):
-                for connection in self._parts.hub.connections(user):
-                    if isinstance(connection, Peer):
-                        connection.send(self._state_of(call, user, connection))
+    def states(self, view: CallView) -> list[tuple[UserId, bytes]]:
+        """Return for everybody whom a call concerns how it is, for those who may have missed news of it."""
+        if view.row is None:
+            return []
+        call = self._parts.book.learn(view.row).call
+        return [
+            (user, self._state_of(call, user, in_call=view.in_call.get(user, call.call) != call.call))
+            for user in sorted(call.people)
+        ]
 
-    def _state_of(self, call: Call, user: UserId, peer: Peer) -> bytes:
-        if call.is_over or (call.leg_of(user) and not call.open_leg_of(user) and call.seat_of(user) is None):
-            reason = call.reason or CallReason.CANCELLED
-            return frame(CallCancelled(call.call, reason))
-        return self._news_of(call, user, peer)
+    def _state_of(self, call: Call, user: UserId, *, in_call: bool) -> bytes:
+        leg, seat = call.open_leg_of(user), call.seat_of(user)
+        had_seat = [gone for gone in call.left if gone.user == user]
+        if leg is not None:
+            now = self._parts.clock.micros()
+            return frame(incoming_of(call, leg, self._parts.rules, now, in_call=in_call))
+        if seat is None and had_seat:
+            reason = call.reason or had_seat[-1].reason
+            return frame(
+                CallEnded(call.call, reason, call.by, duration_ms(call, call.ended_at or had_seat[-1].left_at))
+            )
+        if seat is None and (call.is_over or call.leg_of(user) is not None):
+            return frame(CallCancelled(call.call, call.reason or CallReason.CANCELLED))
+        return frame(snapshot_of(call, seat))
 
     def removed(self, match: MatchId, users: Sequence[UserId]) -> None:
         """These users may not be in a call of the match any more."""
@@ -391,15 +390,6 @@ def _event_of(peer: Peer, request: Plain) -> Event:
             return Feedback(peer.user, request.rating, request.issues)
         case _:
             assert_never(request)
-
-
-def _level(stats: CallStats) -> Level:
-    loss, rtt_ms, fps = stats.loss or 0, stats.rtt_ms or 0, stats.fps
-    if (stats.silent_ms or 0) >= SILENT_MS:
-        return "lost"
-    if loss > POOR_LOSS or rtt_ms > POOR_RTT_MS or (fps is not None and fps < POOR_FPS):
-        return "poor"
-    return "good" if loss > GOOD_LOSS or rtt_ms > GOOD_RTT_MS else "excellent"
 
 
 def _error(refusal: Refusal, request_id: RequestId | None) -> Error:

@@ -5,15 +5,15 @@ Nothing of them is kept, logged or counted by content.
 
 from typing import Final
 
-from protocol.calls import CallSignal, CallSignalled, PeerId
+from protocol.calls import CallSignal, PeerId
 from protocol.errors import ErrorCode
 from server.calls.teller import Teller
 from server.core.rate_limits import RatePolicy, TokenBucket
-from server.hub import frame
 from server.peer import Peer, Wheel
 from server.telemetry import Telemetry
-from signaling.call import Call, Seat
+from signaling.call import Call
 from signaling.decision import Refusal
+from signaling.relay import Relayed, relay
 
 BUCKETS_MAX: Final = 50_000
 
@@ -38,12 +38,13 @@ class Signals:
         seat = call.seat_at(peer.session)
         if seat is not None and not self._bucket(seat.peer).take(self._wheel.now()):
             return Refusal(ErrorCode.RATE_LIMITED)
-        other = call.seat_named(signal.to)
-        if seat is None or other is None:
-            return Refusal(ErrorCode.CALL_OVER if call.is_over else ErrorCode.NOT_IN_CALL)
-        self._telemetry.call_signals += 1
-        self._teller.tell_session(other.user, other.session, frame(_told(call, seat, signal)))
-        return None
+        match relay(call, peer.session, signal):
+            case Refusal() as refusal:
+                return refusal
+            case Relayed(action):
+                self._telemetry.call_signals += 1
+                self._teller.carry_out((action,))
+                return None
 
     def forget(self, call: Call) -> None:
         """A call is over."""
@@ -57,15 +58,3 @@ class Signals:
             if len(self._buckets) > BUCKETS_MAX:
                 del self._buckets[next(iter(self._buckets))]
         return bucket
-
-
-def _told(call: Call, sender: Seat, signal: CallSignal) -> CallSignalled:
-    return CallSignalled(
-        call=call.call,
-        peer=sender.peer,
-        n=signal.n,
-        description=signal.description,
-        candidates=signal.candidates,
-        end_of_candidates=signal.end_of_candidates,
-        streams=signal.streams,
-    )

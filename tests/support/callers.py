@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
+from tests.support import sdp
 from tests.support.switchboard import Client, Json, Switchboard
 
 M: Final = "m"
-OFFER: Final = {"type": "offer", "sdp": "v=0\r\n"}
+OFFER: Final = {"type": "offer", "sdp": sdp.OFFER}
 
 
 def of_type(heard: Sequence[Json], kind: str) -> list[Json]:

@@ -4,7 +4,7 @@ Time stands still until `advance`, and nothing is under way after `settle`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -170,6 +170,7 @@ class Client(Struct):
     board: "Switchboard"
     # What came beside the answers that a test waited for.
     unheard: list[Json] = []
+    welcome: Json = {}
 
     def send(self, **message: object) -> None:
         """Send one message; `type_` is its type, a trailing underscore is dropped."""
@@ -344,6 +345,7 @@ class Switchboard:
         client = self.connect()
         first, *client.unheard = await client.ask(type="hello", id="hello", token=self.token(user), **hello)
         assert first["type"] == "welcome"
+        client.welcome = first
         return client
 
     async def make(self, match: str, *members: str) -> MembersSet:
@@ -401,12 +403,16 @@ async def _finished(reads: Reads) -> None:
     await finished
 
 
+def lanes_of(board: Switchboard) -> tuple[Callable[[], Coroutine[None, None, None]], ...]:
+    """Return what has to run; rounds are the test's."""
+    return (*board.journal.lanes, *board.reads.lanes, *board.logins.lanes, *board.exchange.work[:1])
+
+
 @asynccontextmanager
 async def running(board: Switchboard) -> AsyncIterator[Switchboard]:
     """Run the lanes of `board`."""
     async with asyncio.TaskGroup() as tasks:
-        lanes = (*board.journal.lanes, *board.reads.lanes, *board.logins.lanes, *board.exchange.work[:1])
-        running = [tasks.create_task(lane()) for lane in lanes]
+        running = [tasks.create_task(lane()) for lane in lanes_of(board)]
         yield board
         for task in running:
             task.cancel()
