@@ -9,7 +9,6 @@ import asyncpg
 
 from loadtest.resuming import ResumingClient
 from protocol.from_server import Entry
-from protocol.ids import Micros
 from server.ports import RouteLog
 from server.relay import Relay
 
@@ -74,7 +73,7 @@ async def _claim_nothing(relay: Relay, routes: RouteLog) -> None:
     del relay, routes
 
 
-def _repair_nothing(relay: Relay, since: Micros) -> None:
+def _repair_nothing(relay: Relay, since: float) -> None:
     del relay, since
 
 

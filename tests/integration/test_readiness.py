@@ -94,6 +94,25 @@ async def without_writes(cluster: Cluster) -> AsyncIterator[None]:
     await cluster.cut_database()
 
 
+async def test_the_numbers_tell_of_the_work(people: People) -> None:
+    """Of commits, of reads, of the bus and of the lease."""
+    alice, bob, match = await people.pair()
+    await alice.send(match, "hello", "c1")
+    await bob.history(match)
+    async with asyncio.timeout(WITHIN_S):
+        while not (now := await numbers(people.api))["bus_lag_seconds_count"]:  # noqa: ASYNC110 - a beat every 2 s
+            await asyncio.sleep(0.05)
+    for name in ("commit_seconds", "commit_messages", "commit_to_socket_seconds", "read_seconds"):
+        assert now[f"{name}_count"] >= 1
+        assert now[f'{name}_bucket{{le="+Inf"}}'] == now[f"{name}_count"]
+    assert now["bus_routes_called"] >= 1
+    assert now["bus_lease_age_seconds"] > 0
+    assert now["partitions_end_seconds"] > 60 * 86_400
+    assert {now[f'journal_lane_depth{{lane="{lane}"}}'] for lane in range(4)} == {0}
+    assert {now[f'breaker_state{{dependency="{name}"}}'] for name in ("store", "redis")} == {0}
+    assert now['bus_dropped{lane="durable"}'] == 0
+
+
 async def test_a_node_without_its_redis_is_deaf(people: People, victim: PrivateRedis) -> None:
     await asyncio.to_thread(victim.kill)
     try:
