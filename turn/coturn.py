@@ -78,7 +78,7 @@ class CoturnOptions(Struct, frozen=True, kw_only=True):
     key: str = ""
     min_port: int = 49_152
     max_port: int = 65_535
-    user_quota: int = 24
+    user_quota: int = 48
     total_quota: int = 1200
     max_bytes_per_s: int = 400_000
     denied: tuple[str, ...] = ()
@@ -154,7 +154,7 @@ def _credentials(options: CoturnOptions) -> Iterator[str]:
     elif options.secrets:
         yield from (f"static-auth-secret={secret}" for secret in options.secrets)
     else:
-        yield "# static-auth-secret=…    one line for each of TURN_SECRETS; without any, nobody is let in"
+        yield "# static-auth-secret=...  one line for each of TURN_SECRETS; without any, nobody is let in"
     # The `=` matters: without it the value is silently ignored.
     yield "stale-nonce=600"
 
@@ -169,12 +169,13 @@ def _peers(options: CoturnOptions) -> Iterator[str]:
     for network in (*DENIED, *options.denied):
         whole = ip_network(network)
         yield f"denied-peer-ip={whole[0]}-{whole[-1]}"
-    for address in (*options.relay_ips, *((options.external_ip,) if options.external_ip else ())):
-        yield f"allowed-peer-ip={address}"
+    # Behind NAT others know the outer address only. coturn 4.6.1 takes the inner one for the same; no option changes that.
+    own = (options.external_ip, *options.relay_ips[1:]) if options.external_ip is not None else options.relay_ips
+    yield from (f"allowed-peer-ip={address}" for address in own)
 
 
 def _quotas(options: CoturnOptions) -> Iterator[str]:
-    yield "# Allocations of one user at once: a browser takes one per network interface, address and connection."
+    yield "# Allocations of one user at once: a browser takes one per network interface, address and person called."
     yield f"user-quota={options.user_quota}"
     yield f"total-quota={options.total_quota}"
     yield "# Bytes per second of one allocation, each way."

@@ -262,6 +262,17 @@ def test_what_config_writes_passes_the_check(tmp_path: Path) -> None:
 
 
 @needs_network
+def test_what_config_writes_for_a_relay_behind_nat_passes(tmp_path: Path) -> None:
+    """Two relayed parties meet at its outer address; its private network stays closed."""
+    make_certificate(tmp_path)
+    options = ("--relay-ip", "10.1.2.3", "--external-ip", "11.0.0.10")
+    _, lines = check_configured(tmp_path, *options, listens="10.1.2.3")
+    assert sum(line.startswith("  ok      relays from 11.0.0.10:") for line in lines) == 2
+    assert sum(line.endswith("from relay to relay and back") for line in lines) == 2
+    assert all("10.0.0.1 (403)" in line for line in lines if "refuses to relay to" in line)
+
+
+@needs_network
 def test_a_private_address_behind_nat_is_found(tmp_path: Path) -> None:
     """coturn is reached at a public address that it was not told of."""
     make_certificate(tmp_path)

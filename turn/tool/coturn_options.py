@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cert", metavar="FILE", default="", help="certificate chain; without one there is no TLS")
     add("--key", metavar="FILE", default="", help="its private key")
     add("--ports", metavar="FROM-TO", default="49152-65535", help="UDP ports of relayed addresses (49152-65535)")
-    add("--user-quota", type=int, default=24, metavar="N", help="allocations of one user at once (24)")
+    add("--user-quota", type=int, default=48, metavar="N", help="allocations of one user at once (48)")
     add("--total-quota", type=int, default=1200, metavar="N", help="…of everybody (1200)")
     add("--max-bps", type=int, default=400_000, metavar="BYTES", help="bytes per second of one allocation (400000)")
     add("--deny", action="append", default=[], metavar="NETWORK", help="also never relay to this address or network")

@@ -97,6 +97,8 @@ def test_nat_and_both_families() -> None:
         "allowed-peer-ip=8.8.4.4",
     ):
         assert line in written
+    assert "allowed-peer-ip=2600::7" in written
+    assert "allowed-peer-ip=198.51.100.7" not in written
 
 
 OF_4_6 = {"no-tlsv1", "no-tlsv1_1", "no-stun-backward-compatibility", "response-origin-only-with-rfc5780"}

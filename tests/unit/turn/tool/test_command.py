@@ -1,12 +1,15 @@
 """The command line of `python -m turn`: what it prints, what it refuses, how it ends."""
 
 import builtins
+import re
 import runpy
+import shlex
 import sys
 from collections.abc import Callable
 
 import pytest
 
+from tests.support.programs import ROOT
 from turn.tool.command import main
 
 SECRET = "planted-3f9a1c7d5e2b"
@@ -142,3 +145,12 @@ def test_it_is_a_module_that_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         runpy.run_module("turn", run_name="__main__", alter_sys=True)
     assert ended.value.code == 0
     assert "check" in capsys.readouterr().out
+
+
+def test_the_sample_is_what_the_documented_command_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/operations.md has the command, deploy/coturn its output."""
+    document = (ROOT / "docs/operations.md").read_text("utf-8")
+    command = re.search(r"python -m turn (config .*?)> deploy/coturn/turnserver\.conf", document, re.DOTALL)
+    assert command is not None
+    assert main(shlex.split(command[1].replace("\\\n", " "))) == 0
+    assert capsys.readouterr().out == (ROOT / "deploy/coturn/turnserver.conf").read_text("utf-8")
