@@ -70,6 +70,7 @@ class Allocation:
 
     async def ask(self, question: bytes) -> bytes:
         """Send a question to the bound peer, and return its answer."""
+        self._receiver.answer = asyncio.get_running_loop().create_future()
         _send(self._client, _QUESTION + question)
         return await self._receiver.answer
 
