@@ -82,6 +82,8 @@ class Refusal(Struct, frozen=True):
     leave_first: bool = False
     # In place of the catalogue's words.
     message: str = ""
+    # Of what is refused for now only.
+    retry_after_ms: int | None = None
 
 
 class EntryDraft(Struct, frozen=True):

@@ -394,7 +394,9 @@ def _event_of(peer: Peer, request: Plain) -> Event:
 
 def _error(refusal: Refusal, request_id: RequestId | None) -> Error:
     message = refusal.message or CATALOGUE[refusal.code].what_to_do
-    return Error(code=refusal.code, message=message, id=request_id, call=refusal.call)
+    return Error(
+        code=refusal.code, message=message, id=request_id, call=refusal.call, retry_after_ms=refusal.retry_after_ms
+    )
 
 
 def _ice_answer(request_id: RequestId, found: IceServers) -> CallIceServers:

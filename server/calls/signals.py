@@ -36,8 +36,10 @@ class Signals:
     def relay(self, call: Call, peer: Peer, signal: CallSignal) -> Refusal | None:
         """Hand on a signal of the connection `peer`, or say why not."""
         seat = call.seat_at(peer.session)
-        if seat is not None and not self._bucket(seat.peer).take(self._wheel.now()):
-            return Refusal(ErrorCode.RATE_LIMITED)
+        if seat is not None:
+            bucket, now = self._bucket(seat.peer), self._wheel.now()
+            if not bucket.take(now):
+                return Refusal(ErrorCode.RATE_LIMITED, retry_after_ms=max(1, bucket.retry_after_ms(now)))
         match relay(call, peer.session, signal):
             case Refusal() as refusal:
                 return refusal
