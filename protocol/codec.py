@@ -190,6 +190,9 @@ def _ids_of_call(message: CallRequest) -> Iterator[tuple[str, str]]:
             # What stands in descriptions and candidates is looked at line by line where they are relayed.
             yield "$.to", message.to
             yield from (("$.streams", stream) for stream in message.streams or ())
+            yield from (("$.candidates[...].sdpMid", each.sdp_mid or "-") for each in message.candidates)
+            fragments = (each.username_fragment or "-" for each in message.candidates)
+            yield from (("$.candidates[...].usernameFragment", fragment) for fragment in fragments)
         case CallReport() | CallStats():
             yield "$.peer", message.peer
         case CallResume():

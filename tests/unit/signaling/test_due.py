@@ -6,8 +6,8 @@ from protocol.calls import CallCancelled, CallEnded, CallId, CallPeerLeft, CallR
 from protocol.ids import SessionId, UserId
 from signaling.decision import Rules
 from signaling.due import deadline_of
-from signaling.events import Due, Invite
-from tests.unit.signaling.people import START, Play, active, peer
+from signaling.events import Due, Invite, SetMedia
+from tests.unit.signaling.people import MUTED, START, Play, active, peer
 
 C1 = CallId("c1")
 
@@ -136,7 +136,10 @@ def test_alone_in_a_group() -> None:
     """One waits for others for a while; whoever comes starts it anew."""
     play = Play("alice", "bob", "carol")
     play.start("alice.web", mode="prompt")
-    play.pass_time(299)
+    play.pass_time(100)
+    play.happen(SetMedia(SessionId("alice.web"), MUTED))
+    play.pass_time(199)
+    assert play.there.alone_since == START
     assert play.state() is CallState.RINGING
     play.join("bob.phone")
     play.connect("alice.web", "bob.phone")
