@@ -231,7 +231,7 @@ class Relay:
                 self._send_away()
             calls: list[CallId] = []
             for route in await routes.routes_within(age_s):
-                self._parts.telemetry.commits_retold += 1
+                self._parts.telemetry.commits_retold += bool(route.spans)
                 told = await self._retold(route)
                 calls += told.calls
                 for users, framed in told.pushes:

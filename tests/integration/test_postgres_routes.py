@@ -65,6 +65,19 @@ async def test_what_is_not_routed_is_claimed_once_at_a_time_and_kept(clustered: 
         await store.close()
 
 
+async def test_a_clock_that_was_set_back_keeps_nobody_waiting(clustered: Clustered) -> None:
+    """What was to be told an hour from now, as it seems, is taken over at once; what is of this moment is not."""
+    await clustered.world.make(ALICE, BOB)
+    clustered.clock.advance(3_600)
+    route = await routed(clustered, "a")
+    clustered.clock.advance(-3_600)
+    fresh = await routed(clustered, "b")
+    assert [each.route_id for each in await clustered.store.claim_unrouted("n2", 15, 10)] == [route]
+    assert await clustered.store.claim_unrouted("n3", 15, 10) == []
+    clustered.clock.advance(15)
+    assert {each.route_id for each in await clustered.store.claim_unrouted("n3", 15, 10)} == {route, fresh}
+
+
 async def test_only_what_was_routed_two_minutes_ago_is_forgotten(clustered: Clustered) -> None:
     await clustered.world.make(ALICE, BOB)
     route = await routed(clustered, "a")
