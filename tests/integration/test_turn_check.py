@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from protocol.ids import Micros
@@ -17,6 +18,7 @@ from tests.support.private_coturn import SECRET, PrivateCoturn, private_coturn
 from tests.support.private_redis import make_certificate
 from tests.support.private_server import inherited
 from tests.support.programs import find_program, free_port
+from tests.support.provider_double import TOKEN, TWILIO_SID, provider_double
 from turn.configuration import RelayConfiguration
 from turn.credentials import ephemeral
 from turn.tool.check import Checker, Questions
@@ -216,6 +218,31 @@ def test_the_command_tells_and_counts(
     assert coturn.udp in lines
     assert lines[-1] == f"{sum(line.startswith('  FAILED') for line in lines)} failed"
     assert SECRET not in "\n".join(lines)
+
+
+def test_a_providers_relays_are_checked_with_what_it_gives(
+    coturn: PrivateCoturn, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider is a double: documented, never seen live; the relay that it names is a real one."""
+    credential = ephemeral(SECRET, "of-a-provider", Micros(now() + HOUR_US))
+    relay = {"urls": coturn.tcp, "username": credential.username, "credential": credential.password}
+    monkeypatch.setenv("TWILIO_ACCOUNT_SID", TWILIO_SID)
+    monkeypatch.setenv("TWILIO_AUTH_TOKEN", TOKEN)
+    with provider_double() as double:
+        monkeypatch.setenv("TURN_API_URL", double.url)
+        stun = {"urls": f"stun:127.0.0.1:{coturn.port}"}
+        double.body = orjson.dumps({"ice_servers": [stun, relay], "ttl": "28800"})
+        assert main(["check"]) == 1  # it relays to loopback, as the tests' coturn does
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[:3] == ["TwilioAccount", "  ok      gives 1 relays", f"stun:127.0.0.1:{coturn.port}"]
+        assert "  ok      from relay to relay and back" in lines
+        double.status = 401
+        assert main(["check"]) == 1
+        assert capsys.readouterr().out.splitlines()[1:] == ["  FAILED  the account is refused (401)", "1 failed"]
+    assert main(["check", "--limit", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "  FAILED  no answer: " in out
+    assert TOKEN not in out
 
 
 # ---- a coturn with the configuration that `config` writes, at an address of its own

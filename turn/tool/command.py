@@ -9,14 +9,16 @@ import os
 import ssl
 import sys
 import time  # noqa: TID251 - a command of its own, not the server
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from protocol.ids import Micros
 from turn.configuration import RelayConfiguration
 from turn.coturn import render
+from turn.managed import ProviderRefused
 from turn.tool.coturn_options import OptionsRefused, add_arguments, options_from
 from turn.tool.environment import EnvironmentRefused, configuration_from
+from turn.tool.provider import relays_of
 
 LIMIT_S: Final = 5.0
 EXIT_FAILED: Final = 1
@@ -52,15 +54,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(configuration: RelayConfiguration, given: argparse.Namespace) -> int:
-    urls = (*configuration.reflectors, *configuration.relays)
-    if not urls:
+    if not (configuration.turn_urls or configuration.stun_urls or configuration.account):
         raise EnvironmentRefused("TURN_SERVER_URL: is not set, so there is nothing to check")
     try:
         # Here, because a node's installation has no aioice, and `config` needs none.
         from turn.tool.check import Checker, Questions  # noqa: PLC0415
     except ImportError as missing:
         raise EnvironmentRefused(f"`check` needs the packages of requirements/loadtest.txt ({missing})") from None
-    failures = 0
+    failures, tls = 0, _trust(given.ca_file)
 
     def say(level: str, text: str) -> None:
         nonlocal failures
@@ -68,13 +69,30 @@ def _check(configuration: RelayConfiguration, given: argparse.Namespace) -> int:
         sys.stdout.write(f"  {level:<8}{text}\n")
         sys.stdout.flush()
 
-    questions = Questions(configuration, lambda: Micros(time.time_ns() // 1000), _trust(given.ca_file), given.limit)
-    checker = Checker(questions, say)
-    for url in urls:
-        sys.stdout.write(f"{url.text}\n")
-        asyncio.run(checker.check(url))
+    for each in (configuration, *_of_provider(configuration, given.limit, say)):
+        checker = Checker(Questions(each, lambda: Micros(time.time_ns() // 1000), tls, given.limit), say)
+        for url in (*each.reflectors, *each.relays):
+            sys.stdout.write(f"{url.text}\n")
+            asyncio.run(checker.check(url))
     sys.stdout.write(f"{failures} failed\n" if failures else "All is well.\n")
     return EXIT_FAILED if failures else 0
+
+
+def _of_provider(
+    configuration: RelayConfiguration, limit_s: float, say: Callable[[str, str], None]
+) -> tuple[RelayConfiguration, ...]:
+    """Ask the provider, if there is one."""
+    account = configuration.account
+    if account is None:
+        return ()
+    sys.stdout.write(f"{type(account).__name__}\n")
+    try:
+        relays = relays_of(account, configuration.api_url, limit_s)
+    except ProviderRefused as refused:
+        say("FAILED", str(refused))
+        return ()
+    say("ok", f"gives {sum(len(each.turn_urls) for each in relays)} relays")
+    return relays
 
 
 def _trust(ca_file: str | None) -> ssl.SSLContext:
