@@ -11,7 +11,7 @@ from typing import Final
 
 import uvloop
 
-from tests.benchmarks import connects, fan_out, idle, stored, typing_relay
+from tests.benchmarks import calls, connects, fan_out, idle, stored, typing_relay
 from tests.benchmarks.measure import Row
 from tests.benchmarks.plan import Plan
 from tests.benchmarks.table import render, results, write_json
@@ -22,6 +22,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Plan], Awaitable[list[Row]]]]] = {
     "connect": connects.run,
     "typing": typing_relay.run,
     "stored": stored.run,
+    "calls": calls.run,
     "fan-out": fan_out.run,
 }
 # Idle goes first: memory that other benchmarks left behind would hide what a connection takes.

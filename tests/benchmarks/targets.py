@@ -29,6 +29,13 @@ LIFTED: Final = {
     "FRAME_BURST": "1000000",
     "TYPING_INTERVAL_MS": "0",
     "EPHEMERAL_HOLD_MS": "0",
+    "CALL_STARTS_PER_MIN": "100000",
+    "CALL_UNANSWERED_MAX": "100000",
+    "CALL_SIGNAL_RATE_PER_S": "1000000",
+    "CALL_SIGNAL_BURST": "1000000",
+    "CALL_RING_S": "600",
+    "CALL_UNREACHABLE_S": "600",
+    "CALL_CONNECT_S": "600",
     "LOG_LEVEL": "warning",
 }
 # Sets the core, then becomes the program: the process id stays.
