@@ -72,6 +72,13 @@ class Job(Struct):
     admit: Admit | None = None
     before: tuple[Event, ...] = ()
     attempts: int = 0
+    # In place of the call's line: for what another line waits for.
+    own_line: str = ""
+
+    @property
+    def line(self) -> str:
+        """Which events it waits behind."""
+        return self.own_line or self.call or self.match or ""
 
 
 class DeskParts(Struct, frozen=True):
@@ -111,8 +118,7 @@ class Desk:
 
     def submit(self, job: Job) -> None:
         """Have an event decided and `done` told."""
-        key = job.call or job.match or ""
-        line = self._lines.setdefault(key, deque())
+        line = self._lines.setdefault(job.line, deque())
         line.append(job)
         if len(line) == 1:
             self._begin(job)
@@ -250,13 +256,12 @@ class Desk:
         self._parts.teller.carry_out(settled.decision.actions)
 
     def _end(self, job: Job, outcome: Outcome) -> None:
-        key = job.call or job.match or ""
-        line = self._lines[key]
+        line = self._lines[job.line]
         line.popleft()
         if line:
             self._begin(line[0])
         else:
-            del self._lines[key]
+            del self._lines[job.line]
         try:
             job.done(outcome)
         except Exception:  # noqa: BLE001 - who asked is gone or at fault; others wait to be told
@@ -272,11 +277,9 @@ class Desk:
             else:
                 self._again(job)
 
-        hang_up = HangUp(user, None, CallReason.REPLACED)
-        if other == job.call:  # Its line is this one's.
-            self._end(job, refused(ErrorCode.CALL_EXISTS))
-            return
-        self.submit(Job(hang_up, left, call=other, user=user))
+        # Not in that call's line: two who change calls in opposite directions would wait for each other for ever.
+        line = f"leaves {self._parts.clock.random_id()}"
+        self.submit(Job(HangUp(user, None, CallReason.REPLACED), left, call=other, user=user, own_line=line))
 
     def _shield(self, job: Job, do: Callable[[Answer], None]) -> Callable[[Answer], None]:
         """Return `do` for reads and journal to call back; a fault ends this event, and no other of its call."""
@@ -287,7 +290,7 @@ class Desk:
             except Exception:  # noqa: BLE001 - logged here, once; the line must go on
                 self._parts.telemetry.internal_errors += 1
                 _log.exception("calls.fault", extra=event(event=type(job.event).__name__))
-                line = self._lines.get(job.call or job.match or "")
+                line = self._lines.get(job.line)
                 if line and line[0] is job:
                     self._end(job, refused(ErrorCode.INTERNAL))
 

@@ -5,6 +5,9 @@ SDP is canned, and no media flow: the server never sees any.
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -32,12 +35,14 @@ from tests.benchmarks.targets import TOKEN_SECRET, Target
 PAIRS = 100
 HELD = 1_000
 QUICK_HELD = 200
+TOGETHER = 50
 ROUNDS = 5
 # Calls of each pair in one window.
 SETTLE_S = 1.0
 CANDIDATE = Candidate("candidate:2 1 udp 33562367 203.0.113.9 49201 typ relay raddr 0.0.0.0 rport 0", "0", 0)
 
 _seat = msgspec.json.Decoder(CallSeat).decode
+A = TypeVar("A")
 Pair = tuple[Client, Client, MatchId]
 
 
@@ -69,9 +74,16 @@ async def _pairs(plan: Plan, target: Target, name: str, count: int) -> list[Pair
         alice, bob = [await _client(target, f"{name}-{pair}-{side}") for side in "ab"]
         pairs.append((alice, bob, MatchId(f"{name}-{pair}")))
 
-    for first in range(0, count, 50):
-        await gather([connect(pair) for pair in range(first, min(first + 50, count))])
+    await _in_parts([partial(connect, pair) for pair in range(count)])
     return pairs
+
+
+async def _in_parts(works: Sequence[Callable[[], Awaitable[A]]]) -> list[A]:
+    """Do all of it, so many at a time; return what came of each, in order."""
+    done: list[A] = []
+    for first in range(0, len(works), TOGETHER):
+        done += await gather([work() for work in works[first : first + TOGETHER]])
+    return done
 
 
 async def _client(target: Target, user: str) -> Client:
@@ -147,13 +159,12 @@ async def _memory(plan: Plan, target: Target, count: int) -> tuple[Series, Serie
     warm = await _ring(pairs[0])
     await _end(pairs[0], warm)
     before = await _rss(target)
-    seats = [await _ring(pair) for pair in pairs]
+    seats = await _in_parts([partial(_ring, pair) for pair in pairs])
     ringing = await _rss(target)
-    for pair, seat in zip(pairs, seats, strict=True):
-        await _answer(pair, seat)
+    talking = list(zip(pairs, seats, strict=True))
+    await _in_parts([partial(_answer, pair, seat) for pair, seat in talking])
     active = await _rss(target)
-    for pair, seat in zip(pairs, seats, strict=True):
-        await _end(pair, seat)
+    await _in_parts([partial(_end, pair, seat) for pair, seat in talking])
     await _close(pairs)
     grown = [(size - before) / 1024 / count for size in (ringing, active)]
     first, second = (Series(target.name, [each], count, count, 0.0, 0.0) for each in grown)

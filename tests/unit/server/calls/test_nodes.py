@@ -1,0 +1,161 @@
+"""Calls between two nodes on one bus and one store: what crosses, what is told again, and what was never heard."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from msgspec import Raw
+
+from protocol.calls import CallId
+from protocol.ids import MatchId
+from server.core.log import Refused
+from server.core.notices import CallNews
+from server.relay import UNROUTED_AFTER_S
+from tests.support.callers import OFFER, M, accept, answer_to, asked, connected, of_type, rest, start, types
+from tests.support.clock import FakeClock
+from tests.support.route_log import RoutedStore
+from tests.support.switchboard import Client, Json, Switchboard, running
+
+
+class Pair:
+    """Two nodes, and the store that they share."""
+
+    def __init__(self, here: Switchboard, there: Switchboard) -> None:
+        self.here, self.there = here, there
+
+    async def settle(self) -> None:
+        for _ in range(3):
+            await self.here.settle()
+            await self.there.settle()
+
+    async def hear(self, client: Client) -> list[Json]:
+        """Return what a client heard, wherever it came from."""
+        await self.settle()
+        return await rest(client)
+
+    async def talk(self) -> tuple[Client, Client, Json, Json]:
+        """Have alice here and bob there talk."""
+        alice, bob = await self.here.enter("alice"), await self.there.enter("bob")
+        first = await start(alice)
+        await self.settle()
+        second = await accept(bob, first["call"])
+        await self.settle()
+        await connected(alice, bob, first["call"], (first["peer"], second["peer"]))
+        for client in (alice, bob):
+            await self.hear(client)
+        return alice, bob, first, second
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    clock = FakeClock()
+    here = Switchboard(clock=clock, routes=RoutedStore(clock), name="here")
+    there = Switchboard(beside=here, name="there")
+    async with running(here), running(there):
+        await here.make(M, "alice", "bob")
+        yield Pair(here, there)
+
+
+async def test_signals_cross_to_one_connection(pair: Pair) -> None:
+    tablet = await pair.there.enter("bob")
+    alice, bob, first, second = await pair.talk()
+    await pair.hear(tablet)
+    signal = {"type": "call.signal", "call": first["call"], "to": second["peer"], "n": 1, "description": OFFER}
+    assert (await asked(alice, **signal))["type"] == "ok"
+    assert types(await pair.hear(bob)) == ["call.signal"]
+    assert await pair.hear(tablet) == []
+
+
+async def test_news_of_members_let_nobody_ring_on_another_node(pair: Pair) -> None:
+    """All connections but the one that answered are told, on both nodes."""
+    alice, phone = await pair.here.enter("alice"), await pair.there.enter("bob")
+    near, far = await pair.here.enter("bob"), await pair.there.enter("bob")
+    first = await start(alice)
+    for device in (phone, near, far):
+        assert types(await pair.hear(device)) == ["call.incoming"]
+    await accept(phone, first["call"])
+    for device in (near, far):
+        assert types(await pair.hear(device)) == ["call.cancelled", "call.joined"]
+    assert await pair.hear(phone) == []
+
+
+async def test_what_is_not_known_is_read_and_strangers_stay_out(pair: Pair) -> None:
+    """Also while the other nodes are not heard."""
+    alice, bob, first, second = await pair.talk()
+    pair.here.relay.bus_is(alive=False)
+    await pair.hear(alice)
+    signal = {"type": "call.signal", "call": first["call"], "to": second["peer"], "n": 1, "description": OFFER}
+    assert (await asked(alice, **signal))["type"] == "ok"
+    assert types(await pair.hear(bob)) == ["call.signal"]
+    mallory = await pair.here.enter("mallory")
+    assert (await asked(mallory, **signal))["code"] == "not_in_call"
+    pair.here.relay.bus_is(alive=True)
+
+
+async def test_seats_that_may_have_missed_news_are_told_how_it_is(pair: Pair) -> None:
+    alice, bob, first, _ = await pair.talk()
+    pair.here.relay.repair(pair.here.clock.now())
+    await pair.here.relay.round(1)
+    (snapshot,) = of_type(await pair.hear(alice), "call.snapshot")
+    assert (snapshot["type"], snapshot["call"], snapshot["state"]) == ("call.snapshot", first["call"], "active")
+    assert of_type(await pair.hear(bob), "call.snapshot") == []
+
+
+async def test_what_a_dead_node_decided_is_told_by_another(pair: Pair) -> None:
+    """Who talked on a third node learns that it is over, and who rang there rings no more."""
+    alice, bob, first, _ = await pair.talk()
+    ears, pair.there.bus._events = pair.there.bus._events, None  # it tells nobody any more
+    await asked(bob, type="call.hangup", call=first["call"])
+    assert await pair.hear(alice) == []
+    pair.here.clock.advance(UNROUTED_AFTER_S + 1)
+    await pair.here.relay.round(1)
+    ended, *_ = of_type(await pair.hear(alice), "call.ended")
+    assert (ended["reason"], ended["by"]) == ("hangup", "bob")
+    assert (await asked(alice, type="call.hangup", call=first["call"]))["type"] == "ok"
+    pair.here.exchange.measure(pair.here.telemetry)
+    assert pair.here.telemetry.call_seats == 0
+    pair.there.bus._events = ears
+
+
+async def test_the_seats_of_a_dead_node_wait_and_go(pair: Pair) -> None:
+    alice, _, _, _ = await pair.talk()
+    for _ in range(3):
+        await pair.here.advance(11)
+    assert types(await pair.hear(alice)) == ["call.peer_state"]
+    for _ in range(3):
+        await pair.here.advance(11)
+    assert [told["reason"] for told in of_type(await pair.hear(alice), "call.ended")] == ["signaling_lost"]
+
+
+async def test_two_who_change_calls_in_opposite_directions_do_not_wait_for_each_other(pair: Pair) -> None:
+    board = pair.here
+    await board.make("one", "alice", "bob", "carol", "dave")
+    await board.make("two", "alice", "bob", "carol", "dave")
+    alice, bob, carol, dave = [await board.enter(user) for user in ("alice", "bob", "carol", "dave")]
+    one, two = await start(alice, "one", "k1", mode="prompt"), await start(bob, "two", "k2", mode="prompt")
+    for client, seat, key in ((carol, one, "k3"), (dave, two, "k4")):
+        await asked(client, type="call.join", call=seat["call"], client_id=key, media="audio")
+    await pair.settle()
+    for client, seat in ((carol, two), (dave, one)):
+        client.send(type="call.join", id="moves", call=seat["call"], client_id="k5", media="audio", replace=True)
+    for client in (carol, dave):
+        heard = client.unheard + await client.listen()
+        # Each left a prompt with one other in it, which is over.
+        assert answer_to(heard, "moves")["code"] == "call_over"
+
+
+async def test_news_that_this_version_does_not_understand_are_left_alone(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair.here.exchange.heard(CallNews(CallId("c"), MatchId(M), 1, Raw(b'{"state":7}')))
+    assert "calls.news_not_understood" in caplog.text
+
+
+async def test_the_app_ends_a_call_or_learns_why_not(pair: Pair) -> None:
+    alice, bob, first, _ = await pair.talk()
+    call = CallId(str(first["call"]))
+    assert await pair.here.exchange.end(call) is None
+    for client in (alice, bob):
+        assert [told["reason"] for told in of_type(await pair.hear(client), "call.ended")] == ["removed"]
+    assert await pair.here.exchange.end(call) is None
+    await pair.here.store.close()
+    assert isinstance(await pair.here.exchange.end(call), Refused)
