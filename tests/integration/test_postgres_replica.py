@@ -7,11 +7,16 @@ import asyncpg
 import pytest
 from msgspec import Struct
 
+from loadtest.api import Api
+from protocol.from_server import Message
 from protocol.ids import MatchId, Seq, UserId
 from server.adapters.store_postgres import PostgresStore
 from server.ports import StoreUnusable
 from tests.support.clock import FakeClock
+from tests.support.people import numbers, people_on, texts_of
+from tests.support.private_cluster import private_cluster
 from tests.support.private_postgres import PrivatePostgres, private_postgres, streaming_replica
+from tests.support.private_redis import PrivateRedis
 from tests.support.stores import ALICE, BOB, CAROL, M, World, post, seqs, stored
 
 
@@ -158,6 +163,35 @@ async def test_a_replica_that_is_gone_is_no_reason_to_refuse(
     for _ in range(2):
         places, _ = await replicated.page()
         assert places == [1]
+
+
+async def test_what_another_node_stored_is_never_missing_from_a_page(
+    pair: tuple[PrivatePostgres, PrivatePostgres], redis_server: PrivateRedis, replicated: Replicated
+) -> None:
+    """Who has seen a message finds it in the history, on a node that did not store it and whose replica does not have it yet."""
+    cluster = private_cluster(pair[0], redis_server)
+    with cluster.node():
+        pass  # makes the tables, which the replica then gets
+    await replicated.caught_up()
+    with cluster.node() as here, cluster.node(DATABASE_READ_REPLICA_URL=pair[1].url(cluster.database)) as there:
+        async with people_on(here, there) as people:
+            api = people.leaves_api(Api(there.http_url, "dev"))
+            alice, bob, match = await people.pair()
+            await alice.send(match, "one", "c1")
+            await bob.next(Message)
+            await bob.history(match)
+            await replicated.caught_up()
+            await bob.history(match)
+            by_replica = (await numbers(api))["reads_by_replica"]
+            assert by_replica >= 1
+            await replicated.pause()
+            await alice.send(match, "two", "c2")
+            await bob.next(Message)
+            assert texts_of((await bob.history(match)).messages) == ["two", "one"]
+            assert (await numbers(api))["reads_by_replica"] == by_replica
+            await replicated.resume()
+            assert texts_of((await bob.history(match)).messages) == ["two", "one"]
+            assert (await numbers(api))["reads_by_replica"] == by_replica + 1
 
 
 async def test_a_standby_is_no_primary(pair: tuple[PrivatePostgres, PrivatePostgres]) -> None:
