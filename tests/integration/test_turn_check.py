@@ -6,6 +6,8 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import orjson
 import pytest
@@ -21,6 +23,7 @@ from tests.support.programs import find_program, free_port
 from tests.support.provider_double import TOKEN, TWILIO_SID, provider_double
 from turn.configuration import RelayConfiguration
 from turn.credentials import ephemeral
+from turn.tool.allocation import Allocation
 from turn.tool.check import Checker, Questions
 from turn.tool.command import main
 from turn.urls import parse_ice_url
@@ -169,6 +172,17 @@ async def test_a_quota_of_one(tmp_path: Path) -> None:
     with private_coturn(tmp_path, "--user-quota=1") as small:
         lines = await found(small.udp)
     assert "raise `user-quota`" in told(lines, "quota")
+
+
+@pytest.mark.parametrize("server, is_told", [("11.0.0.10", True), ("10.0.0.1", False), ("127.0.0.1", False)])
+def test_a_private_address_is_only_wrong_seen_from_outside(server: str, *, is_told: bool) -> None:
+    """The same as with a whole network below, for machines that give nobody one."""
+    said: list[str] = []
+    configuration = RelayConfiguration(turn_urls=("turn:t",), secrets=(SECRET,))
+    questions = Questions(configuration, now, ssl.create_default_context(), 1.0)
+    allocation = cast(Allocation, SimpleNamespace(relayed=("10.1.2.3", 50_000), server=server))
+    Checker(questions, lambda _, text: said.append(text))._compare_addresses(allocation)
+    assert bool(said) is is_told
 
 
 def is_channel_data(data: bytes) -> bool:
