@@ -1,7 +1,7 @@
 """The calls of the memory store: rows, who is in which, what is due. The log is the store's."""
 
 from collections.abc import Collection, Iterator
-from itertools import islice
+from itertools import islice, takewhile
 
 from msgspec import Struct
 
@@ -109,7 +109,7 @@ class CallBook:
 
     def unanswered(self, match: MatchId, caller: UserId | None, since: int) -> int:
         """Count the caller's calls of the match, begun after `since`, that nobody took."""
-        recent = (kept for kept in self._newest_first() if kept.change.started_at > since)
+        recent = takewhile(lambda kept: kept.change.started_at > since, self._newest_first())
         mine = (kept for kept in recent if (kept.change.match, kept.change.caller) == (match, caller))
         return sum(kept.is_missed for kept in mine)
 

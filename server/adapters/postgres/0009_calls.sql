@@ -56,7 +56,8 @@ CREATE FUNCTION change_call(
     p_started_at bigint, p_ended_at bigint, p_deadline_at bigint, p_nodes text[], p_users text[], p_seated text[],
     p_members text[], p_blocks bigint, p_entry bytea, p_is_missed boolean,
     OUT code smallint, OUT seq bigint, OUT created_at bigint, OUT n bigint, OUT users text[], OUT route_id bigint
-) LANGUAGE plpgsql VOLATILE SET search_path = duologue, pg_temp SET enable_seqscan = off SET jit = off AS $$
+) LANGUAGE plpgsql VOLATILE SET search_path = duologue, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     v_match matches;
@@ -137,7 +138,8 @@ CREATE FUNCTION call_view(
     OUT asked_at bigint, OUT match_id text, OUT call_id text, OUT version bigint, OUT value bytea,
     OUT users text[], OUT blockers text[], OUT blocked text[], OUT seated text[], OUT seats text[],
     OUT settled text[], OUT when_busy text[], OUT relay_only boolean[], OUT unanswered bigint
-) LANGUAGE plpgsql STABLE SET search_path = duologue, pg_temp SET enable_seqscan = off SET jit = off AS $$
+) LANGUAGE plpgsql STABLE SET search_path = duologue, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     v_match matches;
