@@ -8,7 +8,7 @@
 
 import { openDevices } from "./call_devices.js";
 import { Tile } from "./call_tile.js";
-import { deviceProblem, endTitle, lengthOf, linkProblem } from "./call_words.js";
+import { deviceProblems, endTitle, lengthOf, linkProblem } from "./call_words.js";
 import { el, fill, icon, iconButton, set } from "./dom.js";
 import { avatar, titleOf } from "./people.js";
 import { ring } from "./ring.js";
@@ -288,10 +288,7 @@ export class CallView {
   #showProblem() {
     const { call } = this;
     const link = call.participants.find(({ problem, state }) => problem && state !== "connected")?.problem;
-    const { problems } = call.local;
-    const kind = /** @type {const} */ (["audio", "video", "screen"]).find((each) => problems[each]);
-    const device = kind && problems[kind] ? deviceProblem(kind, problems[kind]) : "";
-    const text = link ? linkProblem(link) : device;
+    const text = link ? linkProblem(link) : deviceProblems(call.local.problems);
     this.problem.hidden = text === "" || text === this.#dismissed;
     if (this.problem.dataset.said === text) return;
     this.problem.dataset.said = text;

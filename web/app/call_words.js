@@ -79,20 +79,32 @@ export function refusal(code) {
   return words[code] ?? "The call could not be started.";
 }
 
+/**
+ * What to do about microphone, camera and screen; "" when all is well.
+ * @param {Partial<Record<"audio" | "video" | "screen", MediaProblem>>} problems
+ */
+export function deviceProblems({ audio, video, screen }) {
+  if (audio === "refused" && video === "refused") {
+    return "Your microphone and camera are blocked. Allow them beside the address of this page, then press their buttons. You can stay and listen.";
+  }
+  if (audio) return deviceProblem("audio", audio);
+  if (video) return deviceProblem("video", video);
+  return screen ? deviceProblem("screen", screen) : "";
+}
+
 /** What to do about a device. @param {"audio" | "video" | "screen"} kind @param {MediaProblem} problem */
 export function deviceProblem(kind, problem) {
   const name = { audio: "microphone", video: "camera", screen: "screen" }[kind];
-  const press = { audio: "microphone", video: "camera", screen: "screen" }[kind];
   switch (problem) {
     case "refused":
       if (kind === "screen") return "The screen is not shared: your browser was not allowed to.";
-      return `Your ${name} is blocked. Allow it beside the address of this page, then press the ${press} button. You can stay without.`;
+      return `Your ${name} is blocked. Allow it beside the address of this page, then press the ${name} button. You can stay without.`;
     case "missing":
-      return `No ${name} was found. Plug one in, then press the ${press} button. You can stay without.`;
+      return `No ${name} was found. Plug one in, then press the ${name} button. You can stay without.`;
     case "insecure":
       return `Browsers give the ${name} to secure pages (https) only. You can stay without.`;
     default:
-      return `Your ${name} is used by another program. Close that, then press the ${press} button. You can stay without.`;
+      return `Your ${name} is used by another program. Close that, then press the ${name} button. You can stay without.`;
   }
 }
 
