@@ -21,6 +21,10 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    # Calls: a camera that shows a moving figure, permissions without a question, media over the loopback alone.
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream=fps=10",
+    "--allow-loopback-in-peer-connection",
 )
 DESKTOP = (1280, 800)
 PHONE = (390, 844)

@@ -36,14 +36,16 @@ export class Tile {
   }
 
   /** @param {Participant} participant */
-  show({ stream, media, reconnecting, state, level }) {
+  show({ stream, media, reconnecting, state, level, route }) {
     this.#play(stream);
     set(this.element, { "data-picture": media.video && state === "connected" });
     this.muted.hidden = media.audio || state === "new";
     const note = reconnecting ? "Reconnecting…" : state === "connected" ? "" : "Connecting…";
     this.#say(note);
     this.bars.hidden = state !== "connected";
-    if (this.bars.dataset.level !== level) set(this.bars, { "data-level": level, "aria-label": LEVELS[level] });
+    const way = route?.local === "relay" || route?.remote === "relay" ? ", through a relay" : "";
+    const said = `${LEVELS[level]}${way}`;
+    if (this.bars.title !== said) set(this.bars, { "data-level": level, "aria-label": said, title: said });
   }
 
   /** @param {Participant} participant */

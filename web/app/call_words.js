@@ -47,6 +47,7 @@ const ENDS = {
   no_answer: "No answer",
   unavailable: "They cannot be reached",
   answered_elsewhere: "Answered on another device",
+  declined_elsewhere: "Declined on another device",
   ice_failed: "Could not connect",
   ice_timeout: "The connection was lost",
   media_failed: "Camera or microphone failed",

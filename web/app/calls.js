@@ -6,7 +6,7 @@ import { DuologueError } from "../duologue.js";
 import { openCheck } from "./call_check.js";
 import { callSheet } from "./call_sheet.js";
 import { CallView } from "./call_view.js";
-import { refusal } from "./call_words.js";
+import { endTitle, refusal } from "./call_words.js";
 import { el } from "./dom.js";
 
 const NOTE_MS = 6_000;
@@ -33,7 +33,7 @@ export class CallDesk {
     const { calls } = chat;
     this.#off = [
       calls.on("incoming", (incoming) => this.#ring(incoming)),
-      calls.on("stopped", ({ call }) => this.#quiet(call)),
+      calls.on("stopped", ({ call, reason }) => this.#quiet(call, reason)),
       calls.on("joined", (call) => this.#show(call)),
     ];
     globalThis.addEventListener("pagehide", this.#leave);
@@ -97,8 +97,9 @@ export class CallDesk {
     this.titled();
   }
 
-  /** @param {string} call */
-  #quiet(call) {
+  /** @param {string} call @param {string} reason */
+  #quiet(call, reason) {
+    if (reason.endsWith("_elsewhere") && this.#sheets.has(call)) this.#say(`${endTitle({ reason, duration_ms: 0 })}.`);
     this.#sheets.get(call)?.close();
     this.#sheets.delete(call);
     this.titled();

@@ -1,0 +1,126 @@
+"""People who call each other: what they do and see, and what their browsers' own peer connections say of it."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from playwright.async_api import Locator, Page, expect
+
+from tests.browser.people import Person
+
+# A loaded machine takes long to encode; what is waited for comes within a second on an idle one.
+PATIENCE_MS: Final = 30_000
+
+# Keeps what the page makes, so that a test can ask the browser instead of the page.
+WATCHED: Final = """
+window.connections = [];
+window.sockets = [];
+window.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(config) { super(config); connections.push(this); }
+};
+window.WebSocket = class extends WebSocket {
+  constructor(...where) { super(...where); sockets.push(this); }
+};
+window.live = () => connections.filter((each) => each.connectionState === "connected");
+window.statistics = async () => {
+  const reports = await Promise.all(live().map((each) => each.getStats()));
+  return reports.map((report) => [...report.values()]);
+};
+window.framesDecoded = async () => {
+  const frames = (await statistics()).map((all) => all.filter(({ type, kind }) => type === "inbound-rtp" && kind === "video"));
+  return frames.map((all) => all.reduce((sum, { framesDecoded }) => sum + framesDecoded, 0));
+};
+window.until = async (holds, patienceMs) => {
+  const end = Date.now() + patienceMs;
+  while (Date.now() < end) {
+    const found = await holds();
+    if (found) return found;
+    await new Promise((resume) => setTimeout(resume, 30));
+  }
+  return null;
+};
+"""
+
+# Every live connection has decoded more pictures than it had.
+MOVES: Final = """([count, patience]) => (async () => {
+  const before = await until(async () => {
+    const now = await framesDecoded();
+    return now.length === count && now;
+  }, patience);
+  return before && await until(async () => {
+    const now = await framesDecoded();
+    return now.length === count && now.every((frames, index) => frames >= before[index] + 3);
+  }, patience);
+})()"""
+
+ROUTES: Final = """async () => (await statistics()).map((all) => {
+  const { selectedCandidatePairId } = all.find(({ type }) => type === "transport");
+  const pair = all.find(({ id }) => id === selectedCandidatePairId);
+  const ends = [pair.localCandidateId, pair.remoteCandidateId].map((each) => all.find(({ id }) => id === each));
+  return ends.map(({ candidateType }) => candidateType);
+})"""
+
+USERNAMES: Final = "() => live().map((each) => each.getConfiguration().iceServers.find(({ username }) => username).username)"
+
+
+@dataclass(slots=True)
+class Caller:
+    """A person with a camera, in a conversation."""
+
+    person: Person
+
+    @property
+    def page(self) -> Page:
+        return self.person.page
+
+    @property
+    def sheet(self) -> Locator:
+        """What comes down when somebody calls."""
+        return self.page.get_by_role("alertdialog")
+
+    @property
+    def view(self) -> Locator:
+        """The call on the screen."""
+        return self.page.get_by_role("region", name="Call with")
+
+    @property
+    def status(self) -> Locator:
+        """The line that says how the call is."""
+        return self.view.locator(".call-status")
+
+    @property
+    def entries(self) -> Locator:
+        """The calls in the open conversation."""
+        return self.page.locator(".call-entry .text")
+
+    def tile(self, name: str) -> Locator:
+        """Somebody's picture."""
+        return self.view.get_by_role("figure", name=name, exact=True)
+
+    async def press(self, name: str) -> None:
+        """Press a button."""
+        await self.page.get_by_role("button", name=name, exact=True).click()
+
+    async def sees_moving_pictures(self, count: int = 1) -> None:
+        """See so many others move: their pictures are decoded, one after the other."""
+        assert await self.page.evaluate(MOVES, [count, PATIENCE_MS]), await self.story()
+        await expect(self.view.locator(".tile:not([data-mine])[data-picture]").first).to_be_visible()
+
+    async def routes(self) -> list[list[str]]:
+        """Return the kinds of both ends' candidates in use, for each connection."""
+        found: list[list[str]] = await self.page.evaluate(ROUTES)
+        return found
+
+    async def usernames(self) -> list[str]:
+        """Return the name that each connection has at the relay."""
+        found: list[str] = await self.page.evaluate(USERNAMES)
+        return found
+
+    async def cut_socket(self) -> None:
+        """Lose the connection to the server, not the one to the other side."""
+        await self.page.evaluate("sockets.at(-1).close()")
+
+    async def story(self) -> Any:  # noqa: ANN401 - only printed
+        """Return how the connections stand, for a test that fails."""
+        return await self.page.evaluate(
+            "connections.map((each) => [each.connectionState, each.iceConnectionState, each.signalingState])"
+        )
