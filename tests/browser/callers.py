@@ -1,5 +1,6 @@
 """People who call each other: what they do and see, and what their browsers' own peer connections say of it."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,7 +60,9 @@ ROUTES: Final = """async () => (await statistics()).map((all) => {
   return ends.map(({ candidateType }) => candidateType);
 })"""
 
-USERNAMES: Final = "() => live().map((each) => each.getConfiguration().iceServers.find(({ username }) => username).username)"
+USERNAMES: Final = (
+    "() => live().map((each) => each.getConfiguration().iceServers.find(({ username }) => username).username)"
+)
 
 
 @dataclass(slots=True)
@@ -124,3 +127,20 @@ class Caller:
         return await self.page.evaluate(
             "connections.map((each) => [each.connectionState, each.iceConnectionState, each.signalingState])"
         )
+
+
+NewCaller = Callable[..., Awaitable[Caller]]
+
+
+async def meet(here: Caller, there: Caller) -> None:
+    """Open the conversation of the two on both sides."""
+    await here.person.start_match(there.person.name)
+    await there.person.open(here.person.name)
+
+
+async def talk(here: Caller, there: Caller) -> None:
+    """Call with video and answer with video."""
+    await here.press("Video call")
+    await there.press("Accept with video")
+    for caller in (here, there):
+        await caller.sees_moving_pictures()

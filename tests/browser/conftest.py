@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
+from tests.browser.callers import WATCHED, Caller, NewCaller
 from tests.browser.people import Person
 from tests.support.private_server import PrivateServer
 from tests.support.programs import find_program
@@ -84,3 +85,17 @@ async def new_person(new_profile: NewProfile, dev_server: PrivateServer) -> Asyn
 
     yield make
     assert {person.name: person.complaints for person in people if person.complaints} == {}
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_caller(new_person: NewPerson, new_profile: NewProfile) -> NewCaller:
+    """Bring people with cameras in: `await new_caller("Ada")`; `script` runs before the page does."""
+
+    async def make(
+        name: str, *, url: str | None = None, size: tuple[int, int] = DESKTOP, dark: bool = False, script: str = ""
+    ) -> Caller:
+        profile = await new_profile(size=size, dark=dark)
+        await profile.add_init_script(WATCHED + script)
+        return Caller(await new_person(name, profile, url))
+
+    return make
