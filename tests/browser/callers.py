@@ -122,7 +122,7 @@ class Caller:
         """Lose the connection to the server, not the one to the other side."""
         await self.page.evaluate("sockets.at(-1).close()")
 
-    async def story(self) -> Any:  # noqa: ANN401 - only printed
+    async def story(self) -> Any:
         """Return how the connections stand, for a test that fails."""
         return await self.page.evaluate(
             "connections.map((each) => [each.connectionState, each.iceConnectionState, each.signalingState])"

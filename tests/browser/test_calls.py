@@ -13,6 +13,7 @@ from tests.browser.callers import PATIENCE_MS, Caller, NewCaller, meet, talk
 from tests.browser.conftest import PHONE
 from tests.support.private_coturn import PrivateCoturn, private_coturn
 from tests.support.private_server import PrivateServer, private_server
+from tests.support.programs import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -33,7 +34,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateCoturn]:
 @pytest.fixture(scope="module")
 def dev_server(relay: PrivateCoturn) -> Iterator[PrivateServer]:
     """Run a server whose calls never go directly."""
-    with private_server(CALL_RELAY_ONLY="true", **relay.settings, **OFTEN) as server:
+    with private_server(None, port=None, dev=True, CALL_RELAY_ONLY="true", **relay.settings, **OFTEN) as server:
         yield server
 
 
@@ -102,7 +103,9 @@ async def test_a_relay_that_dies_is_gone_around_with_new_credentials(new_caller:
     """Its allocations are gone, the connection breaks, and is made anew through the one that comes after it."""
     with ExitStack() as stack:
         relay = stack.enter_context(private_coturn(tmp_path))
-        server = stack.enter_context(private_server(CALL_RELAY_ONLY="true", **relay.settings, **OFTEN))
+        server = stack.enter_context(
+            private_server(None, port=None, dev=True, CALL_RELAY_ONLY="true", **relay.settings, **OFTEN)
+        )
         ada, bo = await new_caller("Ada", url=server.http_url), await new_caller("Bo", url=server.http_url)
         await meet(ada, bo)
         await talk(ada, bo)
@@ -124,13 +127,13 @@ async def test_nobody_answers_somebody_declines_and_one_calls_back(new_caller: N
     await ada.press("Voice call")
     await bo.press("Decline")
     await expect(ada.view).to_contain_text("Call declined")
-    await ada.press("Call again")
+    await ada.view.get_by_role("button", name="Call again").click()
     await expect(bo.sheet).to_be_visible()
     await ada.press("Hang up")
     await expect(bo.sheet).to_have_count(0)
     await expect(bo.entries).to_have_text(["Voice call declined", "Missed voice call"])
     await expect(ada.entries).to_have_text(["Voice call declined", "Voice call, no answer"])
-    await bo.press("Call back")
+    await bo.page.get_by_role("button", name="Call back").last.click()
     await ada.press("Accept")
     await expect(bo.view.get_by_role("timer")).not_to_be_empty(timeout=PATIENCE_MS)
     assert await bo.routes() == [["relay", "relay"]]
@@ -177,7 +180,7 @@ async def test_the_test_before_a_call_tells_what_works(new_caller: NewCaller) ->
 async def test_a_relay_that_refuses_is_told_at_once(new_caller: NewCaller, relay: PrivateCoturn) -> None:
     """A wrong secret gives no candidate and, from the browser, no failure either: the page says it."""
     wrong = relay.settings | {"TURN_SECRETS": "not-the-secret-of-the-relay"}
-    with private_server(CALL_RELAY_ONLY="true", **wrong, **OFTEN) as server:
+    with private_server(None, port=None, dev=True, CALL_RELAY_ONLY="true", **wrong, **OFTEN) as server:
         ada, bo = await new_caller("Ada", url=server.http_url), await new_caller("Bo", url=server.http_url)
         await meet(ada, bo)
         await ada.press("Voice call")
@@ -192,8 +195,10 @@ async def test_a_relay_that_refuses_is_told_at_once(new_caller: NewCaller, relay
 
 async def test_a_dead_relay_ends_the_call_in_time(new_caller: NewCaller) -> None:
     """Browsers take 40 s to say so; the connect timer does not."""
-    nowhere = {"TURN_SERVER_URL": "turn:127.0.0.1:9?transport=udp", "TURN_SECRETS": "nobody-listens-there"}
-    with private_server(CALL_RELAY_ONLY="true", CALL_CONNECT_S="2", **nowhere, **OFTEN) as server:
+    nowhere = {"TURN_SERVER_URL": f"turn:127.0.0.1:{free_port()}?transport=udp", "TURN_SECRETS": "nobody-listens-there"}
+    with private_server(
+        None, port=None, dev=True, CALL_RELAY_ONLY="true", CALL_CONNECT_S="2", **nowhere, **OFTEN
+    ) as server:
         ada, bo = await new_caller("Ada", url=server.http_url), await new_caller("Bo", url=server.http_url)
         await meet(ada, bo)
         await ada.press("Voice call")

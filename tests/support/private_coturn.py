@@ -68,12 +68,14 @@ def private_coturn(
     secret: str = SECRET,
     tls: tuple[Path, Path] | None = None,
     peers: Sequence[str] = ("--allow-loopback-peers",),
+    port: int | None = None,
 ) -> Iterator[PrivateCoturn]:
     """Run one until the block ends; without a secret it lets everybody in.
 
-    `tls` is a certificate and its key, `options` are added to the command line.
+    `tls` is a certificate and its key, `options` are added to the command line. Give `port` again to have another one
+    where a stopped one was.
     """
-    port, tls_port = free_port(), free_port() if tls else None
+    port, tls_port = free_port() if port is None else port, free_port() if tls else None
     lowest = FIRST_RELAY_PORT + port % STRETCHES * RELAY_PORTS
     log = folder / f"coturn-{port}.log"
     argv = [

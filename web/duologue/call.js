@@ -246,7 +246,7 @@ export class Call extends Emitter {
         this.#peerState(push.peer, push.state, push.have ?? undefined);
         break;
       case "call.signal":
-        this.#peers.get(push.from)?.link.receive(push);
+        this.#peers.get(push.peer)?.link.receive(push);
         return;
       case "call.media":
         this.#peerMedia(push.peer, push.media);

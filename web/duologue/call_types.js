@@ -56,13 +56,13 @@
  * @property {string[]} ringing
  */
 /**
- * @typedef {object} Signal What travels between two seats besides `call`, `to` or `from`, and `n`.
+ * @typedef {object} Signal What travels between two seats besides `call`, `to` or `peer`, and `n`.
  * @property {{type: "offer" | "answer", sdp: string}} [description]
  * @property {RTCIceCandidateInit[]} [candidates]
  * @property {boolean} [end_of_candidates]
  * @property {Record<string, "camera" | "screen">} [streams] What the media streams of the description show, by msid.
  */
-/** @typedef {Signal & {type: "call.signal", call: string, from: string, n: number}} SignalPush */
+/** @typedef {Signal & {type: "call.signal", call: string, peer: string, n: number}} SignalPush */
 /**
  * @typedef {IncomingPush
  *   | SnapshotPush

@@ -91,7 +91,7 @@ async function until(holds) {
 
 /** @param {Socket} socket @param {number} n @param {object} signal */
 function signal(socket, n, signal) {
-  socket.push({ type: "call.signal", call: "c1", from: "his", n, ...signal });
+  socket.push({ type: "call.signal", call: "c1", peer: "his", n, ...signal });
 }
 
 test("signals are applied in order, each once, whatever order they come in", () => {
