@@ -17,6 +17,7 @@ from server.calls.room import CallRoom, RoomParts
 from server.calls.rounds import CallRounds, RoundsParts
 from server.calls.signals import Signals
 from server.calls.teller import Teller
+from server.core.calls import CallRow
 from server.core.log import Refused
 from server.core.notices import CallNews
 from server.core.rate_limits import RatePolicy
@@ -150,6 +151,19 @@ class Exchange:
     def removed(self, match: MatchId, users: Iterable[UserId]) -> None:
         """These users may not take part in a call of the match any more."""
         self._room.removed(match, tuple(users))
+
+    def blocked(self, blocker: UserId, blocked: UserId) -> None:
+        """One does not want to hear from the other any more: a call of just these two is over."""
+        two = frozenset((blocker, blocked))
+
+        def found(calls: Sequence[tuple[CallRow, ...]] | Refused) -> None:
+            if isinstance(calls, Refused):
+                return
+            for row in calls[0]:
+                if decode_call(row.value).people <= two:
+                    self._desk.insist(Job(Remove(tuple(sorted(two))), silently, call=row.call))
+
+        self._parts.reads.submit(lambda: self._parts.store.live_calls((blocker,)), found)
 
     def heard(self, news: CallNews) -> None:
         """Another node changed a call."""

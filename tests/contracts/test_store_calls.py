@@ -7,6 +7,9 @@ from msgspec import structs
 
 from protocol.calls import CallEntry, CallId, CallOutcome
 from protocol.ids import MatchId, Micros, Seq, UserId
+from server.adapters.store_memory import MemoryStore
+from server.adapters.store_postgres import PostgresStore
+from server.adapters.store_sqlite import SqliteStore
 from server.core.calls import DEFAULT_SETTINGS, STALE, CallRow, CallSettings, CallStale, OrphanedCall
 from server.core.log import Mark
 from server.ports import StoreUnavailable
@@ -331,3 +334,16 @@ async def test_a_closed_store_is_unavailable(world: World) -> None:
         await record(world).live_calls([ALICE])
     with pytest.raises(StoreUnavailable):
         await record(world).change_call(opened(world))
+
+
+async def test_blocks_among_members_are_part_of_what_was_read(world: World) -> None:
+    await world.make(ALICE, BOB)
+    first = structs.replace(opened(world), members=(ALICE, BOB), blocks=0)
+    assert isinstance(world.store, MemoryStore | SqliteStore | PostgresStore)
+    await world.store.set_block(BOB, ALICE, is_on=True)
+    await world.store.set_block(BOB, CAROL, is_on=True)
+    assert (await record(world).call_view(match=M, caller=None, since_us=0)).blocks == ((BOB, ALICE),)
+    assert await record(world).change_call(first) == STALE
+    assert not isinstance(await record(world).change_call(structs.replace(first, blocks=1)), CallStale)
+    await world.store.set_block(BOB, ALICE, is_on=False)
+    assert (await record(world).call_view(match=M, caller=None, since_us=0)).blocks == ()

@@ -6,7 +6,7 @@ import pytest
 from msgspec import Raw
 
 from protocol.calls import CallId
-from protocol.ids import MatchId
+from protocol.ids import MatchId, UserId
 from server.core.log import Refused
 from server.core.notices import CallNews
 from server.relay import UNROUTED_AFTER_S
@@ -150,6 +150,18 @@ async def test_news_that_this_version_does_not_understand_are_left_alone(
     assert "calls.news_not_understood" in caplog.text
 
 
+async def test_a_call_of_two_ends_when_one_blocks_the_other(pair: Pair) -> None:
+    alice, bob, _, _ = await pair.talk()
+    pair.here.exchange.blocked(UserId("alice"), UserId("carol"))
+    assert await pair.hear(bob) == []
+    pair.here.exchange.blocked(UserId("alice"), UserId("bob"))
+    for client in (alice, bob):
+        assert [told["reason"] for told in of_type(await pair.hear(client), "call.ended")] == ["removed"]
+    await pair.here.store.close()
+    pair.here.exchange.blocked(UserId("alice"), UserId("bob"))
+    await pair.settle()
+
+
 async def test_the_app_ends_a_call_or_learns_why_not(pair: Pair) -> None:
     alice, bob, first, _ = await pair.talk()
     call = CallId(str(first["call"]))
@@ -159,3 +171,26 @@ async def test_the_app_ends_a_call_or_learns_why_not(pair: Pair) -> None:
     assert await pair.here.exchange.end(call) is None
     await pair.here.store.close()
     assert isinstance(await pair.here.exchange.end(call), Refused)
+
+
+async def test_an_embedded_server_that_starts_again_finds_the_seats_of_before() -> None:
+    """They are lost at once, and their users take them again."""
+    before = Switchboard(name="before")
+    async with running(before):
+        await before.make(M, "alice", "bob")
+        alice, bob = await before.enter("alice"), await before.enter("bob")
+        first = await start(alice)
+        second = await accept(bob, first["call"])
+        await connected(alice, bob, first["call"], (first["peer"], second["peer"]))
+    again = Switchboard(store=before.store, clock=before.clock, name="again")
+    async with running(again):
+        await again.advance(1)
+        alice, bob = await again.enter("alice"), await again.enter("bob")
+        for client, seat in ((alice, first), (bob, second)):
+            (snapshot,) = of_type(await rest(client), "call.snapshot")
+            assert snapshot["state"] == "reconnecting"
+            await asked(client, type="call.resume", call=seat["call"], peer=seat["peer"])
+        await again.advance(60)
+        assert of_type(await rest(alice), "call.ended") == []
+        assert (await asked(bob, type="call.hangup", call=first["call"]))["type"] == "ok"
+        assert [told["by"] for told in of_type(await rest(alice), "call.ended")] == ["bob"]
