@@ -1,57 +1,45 @@
 """A short authentication string: words that two people read to each other to know that nobody stands between them.
 
 Media between two browsers are encrypted by keys whose fingerprints travel through the server. A server that lies could give
-each side its own. Both clients make these words from the two fingerprints that their connections really use (not those
-that the signals said); if somebody stands between, the two see different words.
+each side its own. Both clients make these words from the descriptions that their connections really use; if somebody
+stands between, the two see different words.
 
-Recipe, the same in every client: the fingerprints of both sides as in the SDP ("sha-256 AB:CD:…", algorithm in lower case,
-digits in upper case), sorted, joined by a line feed, are the password of PBKDF2-HMAC-SHA-256 with the salt
-"duologue-sas-1:" and the call's id, 100,000 rounds; each of the 8 bytes that come out chooses a word. A liar would have to
-find two keys whose words agree while the call is set up: 2^32 of these slow steps.
+Recipe, the same in every client (`web/duologue/call_words.js`; a test runs both): of each side's SDP all fingerprints, in
+lower case, each once, sorted, joined by a blank; both sides sorted, joined by a line feed: the password of
+PBKDF2-HMAC-SHA-256 with the salt and the rounds below. Each of the 8 bytes that come out, modulo 64, chooses a word. A liar
+would have to find two keys whose words agree while the call is set up: about 2^24 pairs, each worth all the rounds.
 
 The server never computes them: whoever could be lied to must.
 """
 
+import re
 from collections.abc import Iterable
 from hashlib import pbkdf2_hmac
 from typing import Final
 
-from protocol.calls import CallId
-
 WORDS_SHOWN: Final = 8
-ROUNDS: Final = 100_000
-SALT: Final = "duologue-sas-1:"
+ROUNDS: Final = 200_000
+SALT: Final = b"duologue call words v1"
 
-# 256 words, which differ within their first four letters. Their order is part of the recipe.
-_WORDS: Final = (
-    "alarm album alley amber anchor ankle apple april apron arena arrow artist atlas autumn bacon badge bagel baker "
-    "balcony balloon bamboo banana banjo barrel basket beach beaver berry bicycle bishop blanket blossom bottle "
-    "bridge bronze bucket buffalo butter cabin cactus camel canary candle canoe canyon captain caramel carbon carpet "
-    "carrot castle cedar cellar cherry chess chimney cinema circus citrus clover cobra coconut coffee comet compass "
-    "copper coral cotton cousin cowboy coyote cradle crater cricket crystal curtain daisy dancer dentist desert "
-    "diamond dinner doctor dolphin donkey dragon drummer eagle easter eclipse elbow elephant engine falcon farmer "
-    "feather fiddle finger flamingo forest fossil fountain galaxy gallery garden garlic gazelle ginger giraffe "
-    "glacier goblet granite grape guitar hammer harbor hedgehog helmet heron hockey honey hotel indigo island ivory "
-    "jacket jaguar jasmine jersey jockey jungle kettle kitchen kitten koala ladder lagoon lantern lemon leopard "
-    "library lizard lobster lotus magnet mango maple marble market meadow medal melon mermaid meteor mirror monkey "
-    "mosaic mustard napkin nickel nutmeg oasis ocean octopus olive onion opera orange orchid otter oyster paddle "
-    "palace panda parrot peanut pebble pelican pencil pepper piano picnic pigeon pillow pilot planet pocket pony "
-    "potato prairie puppet puzzle pyramid quartz rabbit raccoon radio rainbow raven ribbon river robin rocket rubber "
-    "saddle safari salmon sandal satin saturn scarf school scooter shadow shovel silver sister sofa spider spinach "
-    "squirrel stadium sugar summit sunset sweater teapot temple tennis theater thunder timber tomato tornado tower "
-    "tractor trumpet tulip tunnel turtle umbrella valley vanilla velvet violin volcano waffle walnut walrus whistle "
-    "willow window wizard yogurt zebra zipper "
+# The list of the Matrix specification (11.12.2.2.5): pictures that stay apart when small, and when said.
+_PICTURES: Final = (
+    "🐶 dog|🐱 cat|🦁 lion|🐎 horse|🦄 unicorn|🐷 pig|🐘 elephant|🐰 rabbit|🐼 panda|🐓 rooster|🐧 penguin|🐢 turtle|"
+    "🐟 fish|🐙 octopus|🦋 butterfly|🌷 flower|🌳 tree|🌵 cactus|🍄 mushroom|🌏 globe|🌙 moon|☁️ cloud|🔥 fire|"
+    "🍌 banana|🍎 apple|🍓 strawberry|🌽 corn|🍕 pizza|🎂 cake|❤️ heart|😀 smiley|🤖 robot|🎩 hat|👓 glasses|"
+    "🔧 spanner|🎅 santa|👍 thumbs up|☂️ umbrella|⌛ hourglass|⏰ clock|🎁 gift|💡 light bulb|📕 book|✏️ pencil|"
+    "📎 paperclip|✂️ scissors|🔒 lock|🔑 key|🔨 hammer|☎️ telephone|🏁 flag|🚂 train|🚲 bicycle|✈️ aeroplane|"
+    "🚀 rocket|🏆 trophy|⚽ ball|🎸 guitar|🎺 trumpet|🔔 bell|⚓ anchor|🎧 headphones|📁 folder|📌 pin"
 )
-WORDS: Final = tuple(_WORDS.split())
+PICTURES: Final = tuple(_PICTURES.split("|"))
+_fingerprints: Final = re.compile(r"^a=fingerprint:(\S+ \S+)", re.MULTILINE).findall
 
 
-def short_words(call: CallId, fingerprints: Iterable[str]) -> tuple[str, ...]:
-    """Return the words for a connection between two, each given by its fingerprint; for tests of clients."""
-    password = "\n".join(sorted(map(_spelt_alike, fingerprints))).encode()
-    key = pbkdf2_hmac("sha256", password, f"{SALT}{call}".encode(), ROUNDS, WORDS_SHOWN)
-    return tuple(WORDS[byte] for byte in key)
+def words_of(mine: str, theirs: str) -> tuple[str, ...]:
+    """Return the words for two descriptions, each a picture and its name; for tests of clients."""
+    password = "\n".join(sorted((_told(_fingerprints(mine)), _told(_fingerprints(theirs))))).encode()
+    key = pbkdf2_hmac("sha256", password, SALT, ROUNDS, WORDS_SHOWN)
+    return tuple(PICTURES[byte % len(PICTURES)] for byte in key)
 
 
-def _spelt_alike(fingerprint: str) -> str:
-    algorithm, _, digits = fingerprint.strip().partition(" ")
-    return f"{algorithm.lower()} {digits.strip().upper()}"
+def _told(fingerprints: Iterable[str]) -> str:
+    return " ".join(sorted({fingerprint.lower() for fingerprint in fingerprints}))

