@@ -140,9 +140,9 @@ class Playing:
     async def _sample_on(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             while True:
-                # Once the load has begun, with its seconds.
-                now_us = self._crowd.scene.now_us()
-                await asyncio.sleep(1.0 - (now_us - self._begin_us) % 1_000_000 / 1e6 if self._begin_us else 1.0)
+                # Once the load has begun, with its seconds. A timer may be a little early; half a second is another one.
+                into_s = (self._crowd.scene.now_us() - self._begin_us) % 1_000_000 / 1e6 if self._begin_us else 0.0
+                await asyncio.sleep(1.0 - into_s if into_s < 0.5 else 2.0 - into_s)
                 self._sample()
 
     def _sample(self) -> None:

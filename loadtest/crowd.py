@@ -40,6 +40,7 @@ class Crowd:
         scenario = job.scenario
         late_us = int(scenario.promises.late_after_s * 1e6)
         self.scene = Scene(job.run, job.url, chance, self._texts(), spawn, late_us, scenario.chat.receipts)
+        self.scene.call_s = scenario.life.call_s
         self.users, self.devices = self._people()
         self.every = [device for devices in self.devices.values() for device in devices]
         self._by_user = {user.name: user for user in self.users.values()}
@@ -123,6 +124,7 @@ class Crowd:
             (life.drops_per_min, lambda device: device.drop(life.drop_s * chance.random())),
             (life.pauses_per_min, lambda device: self._pause(device, life.pause_s * chance.random())),
             (life.history_per_min, lambda device: device.read_back(chance.random())),
+            (life.calls_per_min, lambda device: device.call(chance.random())),
         ]
         self._life = [(Arrivals(chance, rate * devices / 60, at_us), deed) for rate, deed in deeds if rate]
 
@@ -145,6 +147,8 @@ class Crowd:
         """Have nothing new happen; devices that are away come back by themselves."""
         self.scene.is_over = True
         self.talk.stop()
+        for device in self.every:
+            device.caller.hang_up()
 
     def deal(self, what: str, share: float) -> None:
         """Do something to a share of all connections at once."""

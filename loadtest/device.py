@@ -11,26 +11,26 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from loadtest.callers import Caller
 from loadtest.client import decode_sent, decode_synced
 from loadtest.connection import Connection, HandshakeRefused, open_connection
 from loadtest.evidence import Book, Held
 from loadtest.frames import text_frame
 from loadtest.inbox import Inbox
 from loadtest.scene import Scene, User, close_within
+from protocol.calls import CallPush
 from protocol.close_codes import comes_back
 from protocol.errors import CATALOGUE
 from protocol.from_client import Body, ClientMessage, Hello, History, MessageSend, PresenceWatch, Receipt, Sync, Typing
 from protocol.from_server import (
+    Entry,
     Error,
     Gap,
     GoingAway,
-    MembersChanged,
-    Message,
     Presence,
     PresenceChanged,
     Push,
     Reset,
-    Skip,
     Watching,
     Welcome,
 )
@@ -83,6 +83,7 @@ class Device:
         "_silent",
         "away",
         "book",
+        "caller",
         "connects",
         "inbox",
         "index",
@@ -101,6 +102,7 @@ class Device:
         self.name = name
         self.inbox = Inbox(scene, user, self._sync)
         self.book = Book()
+        self.caller = Caller(scene, self)
         self.sees: dict[UserId, Presence] = {}
         self.connects = 0
         self.is_ready = False
@@ -201,6 +203,7 @@ class Device:
         self.is_ready = False
         self.user.went(scene.now_us(), silent=self._silent)
         self._sending.clear()
+        self.caller.lost()
         asked, self._asked = self._asked, {}
         for each in asked.values():
             each.refused(None)
@@ -283,6 +286,11 @@ class Device:
 
             self.ask(History(0, match, before), answered)
 
+    def call(self, share: float) -> None:
+        """Call the others of a match; `share` says of which."""
+        if self.is_ready and self.user.match_names:
+            self.caller.start(self.user.match_names[int(share * len(self.user.match_names))], f"{self.index}")
+
     def tell(self, message: ClientMessage) -> None:
         """Send something."""
         if self._connection is not None:
@@ -350,12 +358,23 @@ class Device:
         elif payload.startswith(_RECEIPT):
             self._scene.meters.count("receipts seen")
         else:
-            self._hear(_decode_push(payload))
+            self._hear(payload)
 
-    def _hear(self, heard: Push | Error | Welcome) -> None:
+    def _hear(self, payload: bytes) -> None:
+        try:
+            heard = _decode_push(payload)
+        except msgspec.DecodeError:
+            self._scene.meters.count("not understood")
+            return
+        if isinstance(heard, CallPush):
+            self.caller.hear(heard)
+        elif isinstance(heard, Entry):
+            self.inbox.entry(heard, is_pushed=True)
+        else:
+            self._do(heard)
+
+    def _do(self, heard: Push | Error | Welcome) -> None:
         match heard:
-            case Message() | MembersChanged() | Skip():
-                self.inbox.entry(heard, is_pushed=True)
             case PresenceChanged(changes):
                 self._scene.meters.count("presence seen", len(changes))
                 self.sees.update({each.user: each for each in changes})

@@ -15,7 +15,7 @@ from loadtest.result import Budget, Result
 
 # What the protocol repairs, and a server that nobody disturbs does not do.
 ON_THE_WAY: Final = ("not pushed", "pushed twice", "pushed out of order", "late")
-ALWAYS: Final = ("strangers", "gave up")
+ALWAYS: Final = ("strangers", "gave up", "rings without end", "left in calls")
 WORDS: Final = {
     "not pushed": "not pushed until asked for",
     "pushed twice": "pushed twice on one connection",
@@ -23,12 +23,14 @@ WORDS: Final = {
     "late": "delivered too late",
     "strangers": "shown to strangers",
     "gave up": "devices told not to come back",
+    "rings without end": "rings without end",
+    "left in calls": "devices left ringing or in a call in the end",
 }
 
 CPU_MOST: Final = 0.9
 _CPU_MOST_SHARE: Final = 0.05
 _LAG_P99_LEAST_US: Final = 10_000
-_TIME: Final = re.compile(r"(?:(ack|connect|comeback|history|delivery)_)?(p50|p90|p99|p999|max|mean)_ms")
+_TIME: Final = re.compile(r"(?:(ack|connect|comeback|history|delivery|ring|offer)_)?(p50|p90|p99|p999|max|mean)_ms")
 _SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 _OTHERS: Final = ("errors", "server_cores", "server_rss_mib", "min_delivered_per_s", "min_sent_per_s")
 

@@ -114,9 +114,9 @@ def _bounds(low: float, high: float, axis: Axis) -> tuple[float, float]:
     """Return round bounds: from zero, or whole powers of ten on a logarithmic axis."""
     if axis.is_log:
         low, high = max(low, 0.01), max(high, 0.1)
-        return 10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high) + 1e-9)
+        return 10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high) - 1e-9)
     step = _step(high)
-    return 0.0, max(step * math.ceil(high / step + 1e-9), step)
+    return 0.0, max(step * math.ceil(high / step - 1e-9), step)
 
 
 def _step(high: float) -> float:

@@ -146,7 +146,7 @@ def _curve(result: Result, latency: Axis) -> Plot:
     """Draw latency against nines: each step to the right is ten times rarer."""
     lines = []
     most = 1
-    for name in ("delivery", "ack", "comeback", "history"):
+    for name in ("delivery", "ack", "comeback", "history", "ring"):
         histogram = result.times.get(name)
         if histogram is None or not histogram.count:
             continue
@@ -225,7 +225,7 @@ def _details(result: Result) -> Iterable[str]:
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     others = [
         [name, f"{count:,}"] for name, count in sorted(result.counts.items())
-        if count and name.startswith(("error ", "closed with", "connect failed", "kept to", "caught up"))
+        if count and name.startswith(("error ", "closed with", "connect failed", "kept to", "caught up", "call", "not understood"))
     ]  # fmt: skip
     if others:
         yield from _section("What else happened", [["", "count"], *others])

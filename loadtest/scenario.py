@@ -68,6 +68,9 @@ class Life(Struct, frozen=True, forbid_unknown_fields=True):
     pause_s: float = 10.0
     history_per_min: Rate = 0.0
     # A page of history from a random place of the log.
+    calls_per_min: Rate = 0.0
+    # A call by canned SDP, to whoever is in the match, which lasts up to `call_s`.
+    call_s: float = 10.0
 
 
 class Event(Struct, frozen=True, forbid_unknown_fields=True):

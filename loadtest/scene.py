@@ -38,6 +38,7 @@ class Scene:
     spawn: Callable[[Coroutine[object, object, None]], object]
     late_after_us: int
     is_following_receipts: bool
+    call_s: float = 10.0
     meters: Meters = field(default_factory=Meters)
     offset_us: int = 0
     is_over: bool = False

@@ -13,6 +13,8 @@ TIMES: Final = {
     "connect": "connect and welcome",
     "comeback": "back after a loss",
     "history": "page of history",
+    "ring": "from call to ring",
+    "offer": "from acceptance to offer",
     "lag": "the load tester's own lag",
 }
 SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
@@ -113,7 +115,7 @@ def _told(result: Result) -> list[tuple[str, int]]:
 
 
 def _errors(result: Result) -> Iterable[str]:
-    prefixes = ("error ", "closed with", "connect failed", "kept to")
+    prefixes = ("error ", "closed with", "connect failed", "kept to", "call", "not understood")
     return [
         f"  {count:,} × {name}" for name, count in sorted(result.counts.items()) if name.startswith(prefixes) and count
     ]

@@ -36,12 +36,16 @@ async def settle(crowd: Crowd, within_s: float) -> None:
         for device in crowd.every:
             device.flush_receipts()
         now = crowd.scene.meters.counts.get("delivered", 0) + crowd.scene.meters.counts.get("acked", 0)
-        is_busy = now != seen or any(not device.is_ready or device.unanswered() for device in crowd.every)
+        is_busy = now != seen or any(_is_busy(device) for device in crowd.every)
         if is_busy:
             seen, quiet_since_s = now, loop.time()
         elif loop.time() - quiet_since_s >= _QUIET_S:
             return
         await asyncio.sleep(_POLL_S)
+
+
+def _is_busy(device: Device) -> bool:
+    return not device.is_ready or not device.caller.is_idle or bool(device.unanswered())
 
 
 async def weigh(crowd: Crowd) -> tuple[Report, list[str]]:
@@ -52,6 +56,7 @@ async def weigh(crowd: Crowd) -> tuple[Report, list[str]]:
     report = Report(clients=len(crowd.every))
     report.wrong_presence = crowd.audit_all()
     await _all(notes, [partial(_weigh_room, crowd, room, report) for room in crowd.job.rooms])
+    crowd.scene.meters.count("left in calls", sum(not device.caller.is_idle for device in crowd.every))
     crowd.scene.meters.count("not pushed", sum(device.inbox.not_pushed for device in crowd.every))
     return report, notes
 

@@ -118,3 +118,14 @@ async def test_a_log_is_replayed_word_for_word(server: PrivateServer) -> None:
     result = await conduct(replace(plan(server.port, replay, users=4, duration_s=4.0), log=log))
     assert not result.broken, judged(result)
     assert result.report.acked == 60
+
+
+async def test_calls_ring_connect_and_end(server: PrivateServer) -> None:
+    """By canned SDP; nobody rings for ever and nobody is left in a call."""
+    life = Life(calls_per_min=30, call_s=1.0)
+    calls = structs.replace(scenario("calls"), life=life)
+    result = await conduct(plan(server.port, calls, users=12, duration_s=5.0, rate_per_s=2.0))
+    assert not result.broken, judged(result)
+    assert result.counts["calls connected"] > 3
+    assert result.times["ring"].count > 3
+    assert result.times["offer"].count > 3
