@@ -43,7 +43,7 @@ WORKERS := 3
 
 .PHONY: help
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 # ---------------------------------------------------------------------------------------------------- to run it
 
@@ -114,6 +114,11 @@ proof: .venv/.test-ok ## break each promise in front of your eyes; PASS or FAIL
 .PHONY: call-races
 call-races: .venv/.test-ok ## ten thousand random races of calls on three nodes in one process; PASS or FAIL (SEED=1 RACES=10000)
 	@$(PYTHON) -m tests.support.call_races $(if $(SEED),--seed $(SEED)) $(if $(RACES),--races $(RACES))
+
+.PHONY: call-proof
+call-proof: .venv/.test-ok ## two browsers call each other through a relay alone; PASS or FAIL, and a picture
+	@scripts/need.sh $(DEBIAN_PACKAGES)
+	@$(PYTHON) -m tests.call_proof
 
 .PHONY: chaos
 chaos: .venv/.test-ok ## break what nodes stand on while people write; PASS or FAIL (SEED=1 DURATION_S=60 NODES=3)

@@ -70,8 +70,11 @@ async def test_a_call_from_its_ring_to_its_line_in_the_log(new_caller: NewCaller
         await expect(caller.view).to_contain_text("Call ended")
         await caller.press("Close")
         await expect(caller.entries).to_have_text([re.compile(r"^Video call, 0:\d\d$")])
+    await ada.press("Voice call")  # the line of the last call covers nothing
+    await expect(bo.sheet).to_be_visible()
+    await ada.press("Hang up")
     await tablet.person.open("Ada 1")
-    await expect(tablet.entries).to_have_text([re.compile(r"^Video call, 0:\d\d$")])
+    await expect(tablet.entries).to_have_text([re.compile(r"^Video call, 0:\d\d$"), "Missed voice call"])
 
 
 async def shown_words(caller: Caller) -> list[str]:

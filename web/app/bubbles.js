@@ -12,7 +12,7 @@ import { dayOf, fullTimeOf, sameDay, timeOf } from "./times.js";
 /**
  * @typedef {object} Row
  * @property {HTMLLIElement} element
- * @property {"message" | "notice" | "call"} kind
+ * @property {"message" | "notice" | "call-line"} kind
  * @property {string} call The call that it is about.
  * @property {string} sender
  * @property {number} at Microseconds.
@@ -126,7 +126,7 @@ export function callRow(entry, { me, group, call }) {
   const mine = caller === me;
   const lost = !["completed", "ongoing", "ringing"].includes(state);
   const live = state === "ongoing" || state === "ringing";
-  const row = makeRow("call", caller);
+  const row = makeRow("call-line", caller);
   row.call = entry.call;
   row.seq = entry.seq;
   row.at = entry.created_at;

@@ -1,0 +1,1 @@
+"""Calls proven in front of your eyes: `make call-proof`."""
