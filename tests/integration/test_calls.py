@@ -93,11 +93,11 @@ async def test_calling_each_other_at_once_is_one_call(people: People) -> None:
 async def test_declined_and_missed_are_told_and_only_missed_is_unread(people: People) -> None:
     alice, bob, match = await people.pair()
     seat = await start(alice, match)
-    await rings(bob)
+    await rings(bob, seat.call)
     await bob.request(CallDecline(bob.next_id(), seat.call), decode_ok)
     assert (await alice.next(CallEnded)).reason is CallReason.DECLINED
     seat = await start(alice, match)
-    await rings(bob)
+    await rings(bob, seat.call)
     await hang_up(alice, seat.call)
     assert (await bob.next(CallCancelled)).reason is CallReason.CANCELLED
     missed = await bob.next(CallEntry, matching=lambda entry: entry.state is CallOutcome.MISSED)

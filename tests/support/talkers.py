@@ -40,9 +40,9 @@ async def accept(client: Client, call: CallId, key: str = "") -> CallSeat:
     )
 
 
-async def rings(client: Client) -> CallIncoming:
-    """Wait for the ring, and say that the device rings."""
-    incoming = await client.next(CallIncoming)
+async def rings(client: Client, call: CallId | None = None) -> CallIncoming:
+    """Wait for the ring, and say that the device rings. One who has just come may be told of a call twice: name it then."""
+    incoming = await client.next(CallIncoming, matching=lambda ring: call is None or ring.call == call)
     await client.request(CallRinging(incoming.call, client.next_id()), decode_ok)
     return incoming
 
