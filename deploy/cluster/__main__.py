@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -101,8 +102,12 @@ class Cluster:
         if program.starts >= STARTS_MAX:
             raise ClusterError(f"{name} falls again and again, last with {how}:\n{program.last_words()}")
         print(f"{name} ended ({how}) and is started again.", file=sys.stderr)
-        if not self._stop.wait(AGAIN_S):
-            program.start()
+        if self._stop.wait(AGAIN_S):
+            return
+        program.start()
+        # What stands on it comes later in the list; if it falls at once, the next round sees that.
+        with suppress(ClusterError):
+            program.wait_ready(self._stop)
 
     def _tell(self) -> None:
         lines = [f"Duologue is ready: http://127.0.0.1:{self._place.port} (open it in two windows; Ctrl-C ends it)"]

@@ -127,7 +127,8 @@ def nginx(place: Place, nodes: list[int]) -> Recipe:
         f"    {kind}_temp_path {folder / kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     (folder / "nginx.conf").write_text(
-        f"daemon off;\nworker_processes 1;\npid {folder / 'nginx.pid'};\nerror_log {place.logs / 'error.log'};\n"
+        # One process: workers outlive a master that is killed, and keep its port.
+        f"daemon off;\nmaster_process off;\npid {folder / 'nginx.pid'};\nerror_log {place.logs / 'error.log'};\n"
         f"events {{ worker_connections 8192; }}\nhttp {{\n{paths}    include {folder / 'duologue.conf'};\n}}\n"
     )
     argv = (

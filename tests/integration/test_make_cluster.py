@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from loadtest.api import Api as ApiClient
 from loadtest.client import Client, Refused
 from loadtest.connection import HandshakeRefused
 from protocol.close_codes import CloseCode
@@ -190,16 +191,36 @@ async def test_fifty_users_on_one_address_are_limited_one_by_one(people: People,
 # ---- falling and ending
 
 
-async def test_a_node_that_is_killed_is_started_again(people: People, front: PrivateServer) -> None:
-    """Its people come back through the proxy and find who stayed."""
+async def test_what_is_killed_is_started_again(people: People, front: PrivateServer) -> None:
+    """All that nodes stand on, and a node: its people come back through the proxy and find who stayed."""
     found, match = await apart(people)
-    _, pid = listed(front.program)["node1"]
-    os.kill(pid, signal.SIGKILL)
+    processes, killed = listed(front.program), ("redis", "postgres", "node1")
+    for name in killed:
+        os.kill(processes[name][1], signal.SIGKILL)
     assert await found["node1"].closed() == CloseCode.ABNORMAL
+    await until(lambda: all(f"{name} ended (SIGKILL) and is started" in front.program.output() for name in killed))
+    await until_ready(front.program)
     back = await people.come(name_of(found["node1"]))
     sent = await back.send(match, "still here", fresh("message"))
-    assert (await found["node2"].next(Message)).seq == sent.seq
-    await until(lambda: "node1 ended (SIGKILL) and is started again." in front.program.output())
+    assert (await found["node2"].next(Message, within_s=60)).seq == sent.seq
+
+
+async def until_ready(program: Program) -> None:
+    """Wait until every node says that it is."""
+    ports = [port for name, (port, _) in listed(program).items() if name.startswith("node")]
+    async with asyncio.timeout(60):
+        while not all([await is_ready(port) for port in ports]):  # noqa: ASYNC110 - other processes' lives
+            await asyncio.sleep(0.1)
+
+
+async def is_ready(port: int) -> bool:
+    api = ApiClient(f"http://127.0.0.1:{port}", "")
+    try:
+        return (await api.exchange("GET", "/readyz")).status == 200
+    except OSError:
+        return False
+    finally:
+        api.close()
 
 
 async def until(holds: Callable[[], bool]) -> None:
