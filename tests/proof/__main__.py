@@ -11,7 +11,7 @@ from typing import Final
 
 import uvloop
 
-from tests.proof import kept, live, once, order, overload, presence, resume, strangers, twins
+from tests.proof import bus, calls, cluster, kept, live, once, order, overload, presence, resume, strangers, twins
 from tests.proof.claims import Check, Claim, Ground, count
 
 CLAIMS: Final[tuple[Claim, ...]] = (
@@ -20,10 +20,13 @@ CLAIMS: Final[tuple[Claim, ...]] = (
     once.CLAIM,
     resume.CLAIM,
     live.CLAIM,
+    bus.CLAIM,
     presence.CLAIM,
     overload.CLAIM,
+    calls.CLAIM,
     strangers.CLAIM,
     twins.CLAIM,
+    cluster.CLAIM,
 )
 _COLOURS: Final = {"PASS": "\033[32m", "FAIL": "\033[31m", "bold": "\033[1m", "dim": "\033[2m"}
 _MARKS: Final = {True: "✓", False: "✗"}
@@ -87,7 +90,12 @@ def _paint(how: str, text: str) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
-    parser.add_argument("--only", action="append", choices=[claim.promise for claim in CLAIMS], help="may be repeated")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(dict.fromkeys(claim.promise for claim in CLAIMS)),
+        help="may be repeated",
+    )
     return parser.parse_args()
 
 

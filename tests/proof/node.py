@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ from loadtest.client import Client
 from loadtest.resuming import Identity
 from loadtest.tokens import sign_token
 from protocol.ids import UserId
+from tests.support.numbers import read_gauges
 from tests.support.private_server import PrivateServer, private_server
 from tests.support.programs import free_port
 
@@ -60,6 +62,16 @@ class Node:
         await asyncio.to_thread(self._server.program.kill)
         await self.stop()
 
+    def freeze(self) -> None:
+        """Let it do nothing, and let nobody know."""
+        assert self._server is not None
+        self._server.program.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on as if nothing had been."""
+        assert self._server is not None
+        self._server.program.process.send_signal(signal.SIGCONT)
+
     async def end(self) -> None:
         """Leave nothing of it behind."""
         if self._server is not None:
@@ -89,11 +101,18 @@ class Node:
 
     async def counter(self, name: str) -> float:
         """Read one of the numbers of /metrics."""
+        found = re.search(rf"^duologue_{name}(?:_total)? (\S+)$", await self._metrics(), re.MULTILINE)
+        return float(found.group(1)) if found else 0.0
+
+    async def left_open(self) -> dict[str, float]:
+        """Return the gauges that would be at zero if nobody were there and nothing waited, and are not."""
+        return {name: value for name, value in read_gauges(await self._metrics()).items() if value}
+
+    async def _metrics(self) -> str:
         api = self.api()
         text = (await api.call("GET", "/metrics")).body.decode()
         api.close()
-        found = re.search(rf"^duologue_{name}(?:_total)? (\S+)$", text, re.MULTILINE)
-        return float(found.group(1)) if found else 0.0
+        return text
 
     async def client(self, user: str) -> Client:
         """Connect as `user`; `hello` is still to be said."""

@@ -32,6 +32,7 @@ class Crowd:
     def __init__(self, node: Node, chance: random.Random) -> None:
         self.node = node
         self.chance = chance
+        self.settle_within_s = SETTLE_WITHIN_S
         self.clients: list[ResumingClient] = []
         self.matches: dict[str, list[str]] = {}
         self._of: dict[int, list[str]] = {}
@@ -45,9 +46,10 @@ class Crowd:
             await api.put_match(match, members)
         api.close()
 
-    def add(self, user: str, device: str = "") -> ResumingClient:
-        """Add a device of `user`."""
-        client = ResumingClient(self.node.identity(user, device), self.chance.random)
+    def add(self, user: str, device: str = "", *, node: Node | None = None, patient: bool = False) -> ResumingClient:
+        """Add a device of `user`, on `node` if it is another; a `patient` one asks for nothing that it misses."""
+        identity = (node or self.node).identity(user, device)
+        client = ResumingClient(identity, self.chance.random, patient=patient)
         self._of[id(client)] = [match for match, members in self.matches.items() if user in members]
         self.clients.append(client)
         return client
@@ -76,11 +78,11 @@ class Crowd:
 
     async def _settle(self) -> Report:
         for client in self.clients:
-            await client.until_all_acked(SETTLE_WITHIN_S)
+            await client.until_all_acked(self.settle_within_s)
         stored = await self.stored()
         for client in self.clients:
             for match in self._of[id(client)]:
-                await client.until_held(match, stored[MatchId(match)][-1].seq, SETTLE_WITHIN_S)
+                await client.until_held(match, stored[MatchId(match)][-1].seq, self.settle_within_s)
         return check([client.log for client in self.clients], stored)
 
     async def stored(self) -> dict[MatchId, Sequence[Entry]]:

@@ -2,43 +2,63 @@
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from loadtest.client import Refused
+from loadtest.client import Client, Refused, decode_ok
+from protocol.calls import CallDecline, CallEnded, CallPeerJoined, CallRang, CallSignalled
 from protocol.from_server import MatchMade, Message, ReceiptMoved
 from protocol.ids import MatchId, Micros, Seq
 from tests.proof.claims import Check, Claim, Ground
 from tests.proof.node import Node
+from tests.support.talkers import accept, hang_up, report, rings, signal, start
 
 # What is told in other numbers each time.
-_TIMES: Final = ("created_at", "last_at", "last_seen")
-_NAMES: Final = ("session", "store_epoch")
+_TIMES: Final = ("created_at", "last_at", "last_seen", "started_at", "answered_at")
+_SPANS: Final = ("age_ms", "expires_in_ms", "duration_ms")
+_NAMES: Final = ("session", "store_epoch", "call", "peer")
+_VARY: Final = frozenset((*_TIMES, *_SPANS, *_NAMES))
 
 
 async def run(ground: Ground) -> list[Check]:
     """Play one script on both, and compare every answer and push."""
-    memory = await _play(await ground.node(None))
-    sqlite = await _play(await ground.node("twins.db"))
-    different = [place for place, (one, other) in enumerate(zip(memory, sqlite, strict=False)) if one != other]
+    memory, sqlite = await ground.node(None), await ground.node("twins.db")
+    checks = compared(await play("in memory", memory), await play("on SQLite", sqlite))
+    for node in (memory, sqlite):
+        await node.stop()
+    return checks
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Everything that came, one line each."""
+
+    where: str
+    lines: list[str]
+
+
+async def play(where: str, here: Node, there: Node | None = None) -> Played:
+    """Play the script between people on `here` and `there`, if that is another node."""
+    return Played(where, [_line(each) for each in await _script(here, there or here)])
+
+
+def compared(one: Played, other: Played) -> list[Check]:
+    """Say whether two played alike."""
+    ours, theirs = len(one.lines), len(other.lines)
+    different = [place for place, (mine, its) in enumerate(zip(one.lines, other.lines, strict=False)) if mine != its]
+    first = f": {one.lines[different[0]]} | {other.lines[different[0]]}" if different else ""
     return [
-        Check(f"{len(memory)} answers and pushes in memory, {len(sqlite)} on SQLite", len(memory) == len(sqlite) > 0),
-        Check(f"{len(different)} of them differ (times and random names apart)", not different),
+        Check(f"{ours} answers and pushes {one.where}, {theirs} {other.where}", ours == theirs > 0),
+        Check(f"{len(different)} of them differ (times and random names apart){first}", not different),
     ]
 
 
-async def _play(node: Node) -> list[str]:
-    """Play the script and return everything that came, one line each."""
-    played = [_line(each) for each in await _script(node)]
-    await node.stop()
-    return played
-
-
-async def _script(node: Node) -> list[object]:
-    api = node.api()
+async def _script(here: Node, there: Node) -> list[object]:
+    api = here.api()
     seen: list[object] = [await api.put_match("m", ["alice", "bob"])]
-    alice, bob = await node.client("alice"), await node.client("bob")
+    alice, bob = await here.client("alice"), await there.client("bob")
     seen += [await alice.hello(), await bob.hello()]
     first = await alice.send("m", "hi", "c1")
     seen += [
@@ -59,8 +79,10 @@ async def _script(node: Node) -> list[object]:
         await bob.sync({MatchId("m"): (first.seq, first.created_at)}),
         await api.put_match("m", ["alice", "bob", "carol"]),
     ]
-    carol = await node.client("carol")
+    carol = await here.client("carol")
     seen += [await carol.hello(), await carol.history("m"), await alice.matches()]
+    await api.put_match("pair", ["alice", "bob"])
+    seen += [*await _call(alice, bob), await bob.history("pair"), await alice.matches()]
     seen += [await api.put_match("m", ["bob", "carol"]), await _or_refusal(alice.send("m", "gone", "c9"))]
     seen += [await alice.history("m"), await _or_refusal(alice.history("none"))]
     await api.end_match("m")
@@ -69,6 +91,25 @@ async def _script(node: Node) -> list[object]:
     seen += [await alice.next(MatchMade), await api.log("m")]
     await asyncio.gather(alice.close(), bob.close(), carol.close())
     api.close()
+    return seen
+
+
+async def _call(alice: Client, bob: Client) -> list[object]:
+    """Call, answer, signal, hang up; then call and be declined."""
+    first = await start(alice, "pair")
+    seen: list[object] = [first, await rings(bob), await alice.next(CallRang)]
+    second = await accept(bob, first.call)
+    seen += [second, await alice.next(CallPeerJoined), await _or_refusal(start(bob, "pair"))]
+    await signal(alice, first.call, second.peer, 1)
+    seen.append(await bob.next(CallSignalled))
+    await report(alice, first.call, second.peer)
+    await report(bob, first.call, first.peer)
+    await hang_up(bob, first.call)
+    seen += [await alice.next(CallEnded), await _or_refusal(accept(bob, first.call))]
+    third = await start(bob, "pair")
+    seen += [third, await rings(alice)]
+    seen.append(await alice.request(CallDecline(alice.next_id(), third.call), decode_ok))
+    seen.append(await bob.next(CallEnded))
     return seen
 
 
@@ -87,15 +128,15 @@ def _line(value: object) -> str:
 def _masked(value: object) -> object:
     match value:
         case dict():
-            return {key: _mask(key) or _masked(each) for key, each in value.items()}
+            return {key: _mask(key, each) or _masked(each) for key, each in value.items()}
         case list() | tuple():
             return [_masked(each) for each in value]
         case _:
             return value
 
 
-def _mask(key: object) -> str:
-    return "*" if key in _TIMES or key in _NAMES else ""
+def _mask(key: object, value: object) -> str:
+    return "*" if key in _VARY and not isinstance(value, dict | list | tuple) else ""
 
 
 def _raw(value: object) -> object:
@@ -108,6 +149,6 @@ CLAIM = Claim(
     "P10",
     "Same behaviour from laptop to cluster (the embedded half)",
     "In memory and on SQLite the server answers alike.",
-    "One script of sends, repeats, refusals, pages, receipts and changes of members was played on both.",
+    "One script of sends, repeats, refusals, pages, receipts, calls and changes of members was played on both.",
     run,
 )
