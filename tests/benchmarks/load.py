@@ -9,9 +9,10 @@ import msgspec
 
 from loadtest.connection import Connection, open_connection
 from loadtest.frames import text_frame
+from loadtest.processes import busy_us
 from loadtest.tokens import sign_token
 from protocol.from_client import Hello
-from tests.benchmarks.measure import Window, busy_us, own_cpu_us
+from tests.benchmarks.measure import Window, own_cpu_us
 from tests.benchmarks.targets import TOKEN_SECRET, Target
 
 T = TypeVar("T")

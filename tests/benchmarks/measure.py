@@ -1,9 +1,7 @@
 """Windows, medians and spreads. A window in which something got lost is invalid, and its row says so."""
 
-import os
 import resource
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import median
 
 from msgspec import Struct
@@ -95,12 +93,6 @@ def ratio(ours: Series, peer: Series | None) -> float | None:
 def per_target(windows: Mapping[str, list[Window]]) -> list[Series]:
     """Sum up all targets."""
     return [series(target, each) for target, each in windows.items()]
-
-
-def busy_us() -> float:
-    """Return the CPU time that all programs and the kernel have used on all cores."""
-    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
-    return (user + nice + system + irq + softirq) * 1e6 / os.sysconf("SC_CLK_TCK")
 
 
 def own_cpu_us() -> float:

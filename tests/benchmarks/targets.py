@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from loadtest.processes import cpu_us, pinned, rss_bytes
 from tests.support.private_server import inherited
 from tests.support.programs import Program, free_port, running
 
@@ -38,8 +39,6 @@ LIFTED: Final = {
     "CALL_CONNECT_S": "600",
     "LOG_LEVEL": "warning",
 }
-# Sets the core, then becomes the program: the process id stays.
-_PINNED: Final = "import os,sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.execv(sys.argv[2], sys.argv[2:])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +65,11 @@ class Target:
 
     def cpu_us(self) -> float:
         """Return the CPU time used so far by all threads, from the scheduler's own nanoseconds."""
-        tasks = Path(f"/proc/{self.program.pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1000
+        return cpu_us(self.program.pid)
 
     def rss_bytes(self) -> int:
         """Return the resident memory."""
-        return int(Path(f"/proc/{self.program.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return rss_bytes(self.program.pid)
 
     def collect(self) -> None:
         """Make our server collect garbage."""
@@ -102,7 +100,7 @@ def _duologue(folder: Path) -> Iterator[Target]:
         "TOKEN_SECRETS": TOKEN_SECRET,
     }
     argv = [sys.executable, "-m", "tests.benchmarks.collectable"]
-    with running(_pinned(argv), ready=f":{port}", environment=environment) as program:
+    with running(pinned(argv, SERVER_CORE), ready=f":{port}", environment=environment) as program:
         yield Target("duologue", port, program)
 
 
@@ -110,7 +108,7 @@ def _duologue(folder: Path) -> Iterator[Target]:
 def _websockets() -> Iterator[Target]:
     port = free_port()
     argv = [sys.executable, "-m", "loadtest.race.rivals.websockets_serve", str(port)]
-    with running(_pinned(argv), ready="ready", environment=inherited()) as program:
+    with running(pinned(argv, SERVER_CORE), ready="ready", environment=inherited()) as program:
         yield Target("websockets.serve", port, program)
 
 
@@ -118,11 +116,5 @@ def _websockets() -> Iterator[Target]:
 def _c_relay(compiler: str, folder: Path) -> Iterator[Target]:
     binary, port = folder / "relay", free_port()
     subprocess.run([compiler, "-O2", "-o", binary, Path(__file__).with_name("relay.c")], check=True)
-    with running(_pinned([str(binary), str(port)]), ready="ready", environment=inherited()) as program:
+    with running(pinned([str(binary), str(port)], SERVER_CORE), ready="ready", environment=inherited()) as program:
         yield Target("C epoll", port, program)
-
-
-def _pinned(argv: list[str]) -> list[str]:
-    if len(os.sched_getaffinity(0)) < 2:
-        return argv
-    return [sys.executable, "-c", _PINNED, str(SERVER_CORE), *argv]
