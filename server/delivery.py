@@ -20,6 +20,7 @@ from protocol.from_server import (
 from protocol.ids import MatchId, UserId
 from server.core.log import Appended, Marked, MembersSet
 from server.core.notices import MembersNews
+from server.core.people import skip_of
 from server.core.typing import TypingBook
 from server.core.watches import Watches
 from server.hub import Hub, Members, Recipient, frame
@@ -50,7 +51,12 @@ class Delivery:
         message = appended.message
         if self._typing.stopped(message.sender, message.match):
             self._hub.drop_latest(appended.members, ("typing", message.match, message.sender))
-        self._push(appended.members, frame(message), skip=sender)
+        if not appended.hidden:
+            self._push(appended.members, frame(message), skip=sender)
+            return
+        shown = [member for member in appended.members if member not in appended.hidden]
+        self._push(shown, frame(message), skip=sender)
+        self._push(appended.hidden, frame(skip_of(message)))
 
     def call_told(self, entry: CallEntry, members: Members) -> None:
         """Push what the log says of a call to every connection of every member."""
@@ -77,7 +83,12 @@ class Delivery:
         """Tell how far a member is; of several the latest is the one that counts."""
         receipt: ReceiptMoved = marked.receipt
         key = ("receipt", receipt.match, receipt.user)
-        self._push_latest(marked.members, key, frame(receipt), skip=sender)
+        if not marked.hidden and marked.shown is None:
+            self._push_latest(marked.members, key, frame(receipt), skip=sender)
+            return
+        others = [member for member in marked.members if member != receipt.user and member not in marked.hidden]
+        self._push_latest((receipt.user,), key, frame(receipt), skip=sender)
+        self._push_latest(others, key, frame(marked.shown or receipt))
 
     def typing(self, user: UserId, match: MatchId, members: Members, *, on: bool) -> None:
         """Tell the other members that `user` is writing, or has stopped."""

@@ -33,6 +33,7 @@ from server.core.log import (
 )
 from server.core.notices import Notice
 from server.core.people import Person, PresenceWish, PrivateReadSet
+from server.core.presence import ACTIVE, Departure, Shown
 from server.core.revocations import Revocation, RevocationPage
 from server.core.routes import Route
 from server.core.sessions import SessionInfo
@@ -372,11 +373,14 @@ class Bus(Protocol):
     async def run(self) -> None:
         """Live until cancelled: connect, keep the lease, listen."""
 
-    def register(self, user: UserId, session: SessionId) -> None:
-        """The session is connected here: frames for the user come here from now on, and the user is present."""
+    def register(self, user: UserId, session: SessionId, shown: Shown | None = ACTIVE) -> None:
+        """The session is connected here: frames for the user come here from now on.
 
-    def unregister(self, user: UserId, session: SessionId) -> None:
-        """The session is gone; presence counts the user as gone after the debounce."""
+        Presence counts it, as `shown` says; None: not yet. Called again it says something else of the same session.
+        """
+
+    def unregister(self, user: UserId, session: SessionId, departure: Departure = Departure.LOST) -> None:
+        """The session is gone; presence counts the user as gone when the departure's grace is over."""
 
     def route(self, users: Sequence[UserId], frame: bytes, key: Key | None = None) -> None:
         """Hand `frame` to the connections of `users` on other nodes."""

@@ -34,6 +34,7 @@ from protocol.ids import RequestId, Seq, SessionId, UserId
 from server.calls.exchange import Exchange
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MatchState, MembersSet, Refused
 from server.core.notices import Kick
+from server.core.presence import Departure
 from server.core.rate_limits import UserBuckets
 from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say, refusal
 from server.core.sessions import SessionInfo
@@ -84,11 +85,12 @@ class Parts(Struct, frozen=True):
 class Router:
     """The node's switchboard."""
 
-    __slots__ = ("_lookups", "_parts", "telemetry", "wheel")
+    __slots__ = ("_is_leaving", "_lookups", "_parts", "telemetry", "wheel")
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lookups = Lookups(parts)
+        self._is_leaving = False
         self.wheel = parts.wheel
         self.telemetry = parts.telemetry
 
@@ -130,7 +132,9 @@ class Router:
         parts.calls.lost(peer)
         parts.sessions.remove(peer.user, peer.session)
         parts.bus.unwatch(parts.watches.unwatch(peer))
-        parts.bus.unregister(peer.user, peer.session)
+        # Whoever has to leave a node that is being stopped has time to come back through another one.
+        departure = Departure.HANDOFF if self._is_leaving else Departure.LOST
+        parts.bus.unregister(peer.user, peer.session, departure)
         if not parts.hub.connections(peer.user):
             parts.message_buckets.leave(peer.user)
             for match in parts.typing.user_left(peer.user):
@@ -157,6 +161,7 @@ class Router:
 
     def going_away(self, spread_ms: int) -> None:
         """Tell every connection to move to another node, spread over `spread_ms`."""
+        self._is_leaving = True
         peers = tuple(self._parts.hub)
         for place, peer in enumerate(peers):
             peer.send(frame(GoingAway(after_ms=spread_ms * place // len(peers))))

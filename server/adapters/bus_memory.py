@@ -12,7 +12,7 @@ from typing import Final
 from protocol.from_server import Presence
 from protocol.ids import SessionId, UserId
 from server.core.notices import Notice
-from server.core.presence import Change, PresenceBook
+from server.core.presence import ACTIVE, Change, Departure, PresenceBook, Shown
 from server.ports import BusEvents, Clock, Key
 
 SETTLE_S: Final = 0.25
@@ -27,7 +27,8 @@ class MemoryHubOfNodes:
     def __init__(self, clock: Clock, debounce_s: float = DEBOUNCE_S) -> None:
         self._clock = clock
         self._nodes: dict[MemoryBus, None] = {}
-        self._directory: dict[UserId, dict[SessionId, MemoryBus]] = {}
+        # Where each session is, and what it says of its user: nothing as long as it is not to be counted.
+        self._directory: dict[UserId, dict[SessionId, tuple[MemoryBus, Shown | None]]] = {}
         self._presence: PresenceBook[tuple[MemoryBus, UserId]] = PresenceBook(debounce_s, clock.micros())
         self._waiting: list[Callable[[], None]] = []
         self._is_flushing = False
@@ -49,27 +50,34 @@ class MemoryHubOfNodes:
     def _join(self, node: "MemoryBus") -> None:
         self._nodes[node] = None
 
-    def _arrive(self, node: "MemoryBus", user: UserId, session: SessionId) -> None:
+    def _arrive(self, node: "MemoryBus", user: UserId, session: SessionId, shown: Shown | None) -> None:
         sessions = self._directory.setdefault(user, {})
-        if session not in sessions:
-            self._tell(self._presence.arrive(user, self._clock.micros()))
-        sessions[session] = node
+        _, before = sessions.get(session, (node, None))
+        sessions[session] = (node, shown or before)
+        if shown is not None:
+            now = self._clock.micros()
+            book = self._presence
+            self._tell(book.arrive(user, now, shown) if before is None else book.turn(user, now, before, shown))
 
-    def _leave(self, node: "MemoryBus", user: UserId, session: SessionId) -> None:
+    def _leave(self, node: "MemoryBus", user: UserId, session: SessionId, departure: Departure) -> None:
         sessions = self._directory.get(user, {})
-        if sessions.get(session) is not node:
+        where, shown = sessions.get(session, (None, None))
+        if where is not node:
             return
         del sessions[session]
         if not sessions:
             del self._directory[user]
-        self._presence.leave(user, self._clock.now(), self._clock.micros())
+        if shown is not None:
+            self._tell(self._presence.leave(user, self._clock.now(), self._clock.micros(), shown, departure))
 
     def _end(self, node: "MemoryBus", watched: Sequence[UserId]) -> None:
         self._nodes.pop(node, None)
         self._unwatch(node, watched)
-        here = [(u, s) for u, sessions in self._directory.items() for s, where in sessions.items() if where is node]
+        here = [
+            (u, s) for u, sessions in self._directory.items() for s, (where, _) in sessions.items() if where is node
+        ]
         for user, session in here:
-            self._leave(node, user, session)
+            self._leave(node, user, session, Departure.LOST)
 
     def _watch(self, node: "MemoryBus", users: Sequence[UserId]) -> Sequence[Presence]:
         for user in users:
@@ -98,7 +106,7 @@ class MemoryHubOfNodes:
     def _deliver(self, sender: "MemoryBus", users: tuple[UserId, ...], frame: bytes, key: Key | None) -> None:
         targets: dict[MemoryBus, list[UserId]] = {}
         for user in users:
-            for node in dict.fromkeys(self._directory.get(user, {}).values()):
+            for node in dict.fromkeys(where for where, _ in self._directory.get(user, {}).values()):
                 if node is not sender:
                     targets.setdefault(node, []).append(user)
         for node, recipients in targets.items():
@@ -150,14 +158,14 @@ class MemoryBus:
             await asyncio.sleep(SETTLE_S)
             self._hub.settle()
 
-    def register(self, user: UserId, session: SessionId) -> None:
-        """The session is connected here: frames for the user come here from now on, and the user is present."""
+    def register(self, user: UserId, session: SessionId, shown: Shown | None = ACTIVE) -> None:
+        """The session is connected here, and says this of its user; None: frames only, it is not counted yet."""
         if self._events is not None:
-            self._hub._arrive(self, user, session)
+            self._hub._arrive(self, user, session, shown)
 
-    def unregister(self, user: UserId, session: SessionId) -> None:
-        """The session is gone; presence counts the user as gone after the debounce."""
-        self._hub._leave(self, user, session)
+    def unregister(self, user: UserId, session: SessionId, departure: Departure = Departure.LOST) -> None:
+        """The session is gone."""
+        self._hub._leave(self, user, session, departure)
 
     def route(self, users: Sequence[UserId], frame: bytes, key: Key | None = None) -> None:
         """Hand `frame` to the connections of `users` on other nodes."""

@@ -29,6 +29,7 @@ from server.adapters.redis_routing import Routing
 from server.adapters.redis_scripts import LEASE, LEAVE, REAP, REGISTER, ROUTE, SETTLE, WATCH, Script
 from server.adapters.redis_wire import Argument, Command
 from server.core.notices import Notice, encode_notice
+from server.core.presence import ACTIVE, Departure, Shown
 from server.ports import BusEvents, BusUnusable, Clock, Key
 from server.telemetry import event
 
@@ -73,7 +74,6 @@ class RedisBus:
         self._clock = clock
         self._endpoint = RedisEndpoint(settings.url)
         self._prefix = settings.prefix.encode()
-        self._debounce_ms = round(settings.debounce_s * 1000)
         self._events: BusEvents | None = None
         self._wake = asyncio.Event()
         self._link: RedisLink | None = None
@@ -148,15 +148,18 @@ class RedisBus:
         self._ear.start(events)
         self._health.start(events)
 
-    def register(self, user: UserId, session: SessionId) -> None:
-        """The session is connected here: frames for the user come here from now on, and the user is present."""
-        self._sessions.add(user, session)
+    def register(self, user: UserId, session: SessionId, shown: Shown | None = ACTIVE) -> None:
+        """The session is connected here, and says this of its user; None: frames only, it is not counted yet."""
+        self._sessions.add(user, session, shown)
         self._wake.set()
 
-    def unregister(self, user: UserId, session: SessionId) -> None:
-        """The session is gone; presence counts the user as gone after the debounce."""
-        self._sessions.remove(user, session)
+    def unregister(self, user: UserId, session: SessionId, departure: Departure = Departure.LOST) -> None:
+        """The session is gone; presence counts the user as gone when the departure's grace is over."""
+        self._sessions.remove(user, session, self._grace_ms(departure))
         self._wake.set()
+
+    def _grace_ms(self, departure: Departure) -> int:
+        return round(departure.grace_s(self._settings.debounce_s) * 1000)
 
     def route(self, users: Sequence[UserId], frame: bytes, key: Key | None = None) -> None:
         """Hand `frame` to the connections of `users` on other nodes."""
@@ -386,7 +389,7 @@ class RedisBus:
     def _registration(self) -> _Call:
         self._registers += 1
         changes = self._sessions.take()
-        return self._script(REGISTER, self._registered, self._registers, self._debounce_ms, *changes)
+        return self._script(REGISTER, self._registered, self._registers, *changes)
 
     def _registered(self, reply: Reply) -> None:
         if reply == b"lost":
@@ -487,7 +490,7 @@ class RedisBus:
         while (route := self._route()) is not None:
             (reply,) = await link.call([route.command])
             route.done(reply)
-        self._sessions.remove_all()
+        self._sessions.remove_all(self._grace_ms(Departure.LOST))
         while self._sessions.is_waiting:
             await link.call([self._registration().command])
             self._sessions.confirm()

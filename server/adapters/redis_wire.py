@@ -30,12 +30,14 @@ class Frames(Struct, array_like=True, frozen=True, tag=1, gc=False):
 
 
 class Changed(Struct, array_like=True, frozen=True, gc=False):
-    """A watched user came, or was last seen at `seen_us`."""
+    """A watched user is shown otherwise now; numbers are those of the scripts. `seen_us` 0: never, or here."""
 
     user: UserId
-    is_online: bool
+    status: int
     v: int
-    seen_us: int | None = None
+    change: int
+    seen_us: int
+    text: str
 
 
 class News(Struct, array_like=True, frozen=True, tag=2, gc=False):

@@ -3,8 +3,12 @@
 import asyncio
 import random
 
-from protocol.from_server import Status
-from protocol.ids import UserId
+from msgspec import structs
+
+from protocol.from_client import LastSeen, OwnStatus
+from protocol.from_server import OwnPresence, PresenceChange, Status
+from protocol.ids import SessionId, UserId
+from server.core.presence import HOUR_US, Departure, Shown
 from tests.support.bus_nodes import DEBOUNCE_S, Buses, BusNode
 
 ONLINE, OFFLINE = Status.ONLINE, Status.OFFLINE
@@ -32,7 +36,8 @@ async def test_coming_is_told_at_once_and_going_after_the_debounce(buses: Buses)
     assert came.last_seen is None
     assert went.last_seen is not None
     assert went.v - SLACK_US < went.last_seen <= went.v - round(DEBOUNCE_S * 0.9 * 1_000_000)
-    assert (await b.watch("alice"))["alice"] == went
+    assert (came.change, went.change) == (PresenceChange.CAME, PresenceChange.LEFT)
+    assert (await b.watch("alice"))["alice"] == structs.replace(went, change=None)
 
 
 async def test_a_node_that_watches_its_own_user_is_told_as_well(buses: Buses) -> None:
@@ -122,3 +127,117 @@ async def test_after_any_coming_and_going_all_nodes_agree_with_what_is_there(bus
         for user in users:
             await node.ear.status(user, ONLINE if user in online else OFFLINE)
     assert 0 < len(online) < len(users)
+
+
+# ---- how users are shown
+
+ALICE = UserId("alice")
+IDLE = Shown(is_idle=True)
+
+
+def says(node: BusNode, session: str, shown: Shown | None) -> None:
+    node.bus.register(ALICE, SessionId(session), shown)
+
+
+def wish(
+    version: int, status: OwnStatus = OwnStatus.ONLINE, text: str = "", last_seen: LastSeen = LastSeen.EXACT
+) -> Shown:
+    return Shown(presence=OwnPresence(status, text, last_seen), version=version)
+
+
+async def test_away_is_whose_devices_are_all_idle(buses: Buses) -> None:
+    a, b = await buses.node(), await buses.node()
+    await b.watch("alice")
+    says(a, "1", Shown())
+    await b.ear.status("alice", ONLINE)
+    says(a, "1", IDLE)
+    away = await b.ear.status("alice", Status.AWAY)
+    says(b, "2", Shown())
+    back = await b.ear.status("alice", ONLINE)
+    assert (away.change, back.change) == (PresenceChange.STATUS, PresenceChange.STATUS)
+    assert away.last_seen is back.last_seen is None
+    b.go("alice", "2")
+    await b.ear.status("alice", Status.AWAY)
+    says(a, "1", Shown())
+    await b.ear.status("alice", ONLINE)
+
+
+async def test_a_session_that_is_not_counted_shows_nobody(buses: Buses) -> None:
+    """Frames reach it all the same."""
+    a, b = await buses.node(), await buses.node()
+    await b.watch("alice", "bob")
+    says(a, "1", None)
+    await a.settled()
+    b.route("frame", "alice")
+    await a.ear.frame(b"frame")
+    assert (await b.watch("alice"))["alice"].status is OFFLINE
+    a.go("alice", "1")
+    await a.register(("bob", "2"))
+    await b.ear.status("bob", ONLINE)
+    assert b.ear.latest("alice") is None
+
+
+async def test_a_wish_holds_over_all_devices_and_the_newest_counts(buses: Buses) -> None:
+    a, b = await buses.node(), await buses.node()
+    await b.watch("alice")
+    says(a, "1", wish(5, OwnStatus.DND, "In an exam"))
+    dnd = await b.ear.status("alice", Status.DND)
+    assert (dnd.text, dnd.change) == ("In an exam", PresenceChange.CAME)
+    says(b, "2", wish(4, OwnStatus.ONLINE))  # It comes late.
+    await b.settled()
+    assert (await b.watch("alice"))["alice"] == structs.replace(dnd, change=None)
+    says(b, "2", wish(6, OwnStatus.DND, "Done"))
+    await b.ear.until(lambda ear: (it := ear.latest("alice")) is not None and it.text == "Done")
+    says(a, "1", wish(7, OwnStatus.AWAY))
+    assert (await b.ear.status("alice", Status.AWAY)).text == ""
+
+
+async def test_who_is_invisible_is_offline_since_that_began(buses: Buses) -> None:
+    a, b = await buses.node(), await buses.node()
+    await b.watch("alice", "end")
+    says(a, "1", wish(5, text="here"))
+    await b.ear.status("alice", ONLINE)
+    says(a, "1", wish(6, OwnStatus.INVISIBLE, "here"))
+    gone = await b.ear.status("alice", OFFLINE)
+    assert (gone.text, gone.change) == ("", PresenceChange.LEFT)
+    assert gone.last_seen is not None
+    a.go("alice", "1")
+    await a.register(("end", "1"))
+    await a.unregister(("end", "1"))
+    await b.ear.status("end", OFFLINE)  # Alice's debounce is over, too.
+    says(a, "2", wish(6, OwnStatus.INVISIBLE, "here"))
+    await a.settled()
+    assert (await b.watch("alice"))["alice"] == structs.replace(gone, change=None)
+    says(a, "2", wish(7))
+    assert (await b.ear.status("alice", ONLINE)).change is PresenceChange.CAME
+
+
+async def test_a_goodbye_is_told_at_once_and_a_handoff_waits(buses: Buses) -> None:
+    """Whose node is being stopped has more time to come back than whoever is lost; nobody has to be offline for that."""
+    a, b = await buses.node(), await buses.node()
+    await b.watch("alice", "bob", "carol", "end")
+    await a.register(("alice", "1"), ("bob", "1"), ("carol", "1"), ("end", "1"))
+    a.bus.unregister(ALICE, SessionId("1"), Departure.GOODBYE)
+    gone = await b.ear.status("alice", OFFLINE)
+    assert gone.last_seen is not None
+    assert gone.v == gone.last_seen  # No debounce lies between.
+    a.bus.unregister(UserId("bob"), SessionId("1"), Departure.HANDOFF)
+    await a.unregister(("end", "1"))
+    await b.ear.status("end", OFFLINE)
+    assert (await b.watch("bob"))["bob"].status is ONLINE
+    await b.register(("bob", "2"))
+    await b.unregister(("carol", "1"))
+    assert [change.status for change in b.ear.changes if change.user == "bob"] == [ONLINE]
+
+
+async def test_last_seen_is_rounded_for_those_who_want_that(buses: Buses) -> None:
+    a, b = await buses.node(), await buses.node()
+    await b.watch("alice")
+    says(a, "1", wish(5, last_seen=LastSeen.ROUNDED))
+    await b.ear.status("alice", ONLINE)
+    a.bus.unregister(ALICE, SessionId("1"), Departure.GOODBYE)
+    gone = await b.ear.status("alice", OFFLINE)
+    assert gone.last_seen is not None
+    assert gone.last_seen % HOUR_US == 0
+    assert gone.v - HOUR_US - SLACK_US < gone.last_seen <= gone.v
+    assert (await b.watch("alice"))["alice"] == structs.replace(gone, change=None)

@@ -32,24 +32,51 @@ local function forget(name)
   redis.call('HDEL', routes, name)
 end
 
-local function is_online(user) return redis.call('HGET', key('p', user), 's') == '1' end
-local function has_sessions(user) return redis.call('EXISTS', key('c', user)) == 1 end
+-- A session's place is its node, with a sign in front: `+` somebody looks, `-` nobody does, `?` it is not counted yet.
+local function node_of(place) return place:sub(2) end
 
+-- 0 offline, 1 online, 2 away (every device that counts is idle); 3 do not disturb is only wished for.
+local function devices(user)
+  local found = 0
+  for _, place in ipairs(redis.call('HVALS', key('c', user))) do
+    local sign = place:byte(1)
+    if sign == 43 then return 1 end
+    if sign == 45 then found = 2 end
+  end
+  return found
+end
+
+local shown_as = { away = 2, dnd = 3, invisible = 0 }
 local news, readers = {}, {}
 
--- The user is online, or offline since `seen_us`: remembered, and collected for the nodes that watch.
-local function changed(user, seen_us)
+-- What others are told of when the user was last seen.
+local function told_seen(seen_us, rounds)
+  local at = tonumber(seen_us or 0)
+  if rounds == '1' then at = at - at % 3600000000 end
+  return at
+end
+
+-- The user's devices say `here` now (lost at `lost_us`, when that is 0): if that is shown otherwise than before it is
+-- remembered, and collected for the nodes that watch.
+local function refresh(user, here, lost_us)
   local presence = key('p', user)
-  local v = math.max(tonumber(redis.call('HGET', presence, 'v') or 0) + 1, now_us)
-  local item = { user, not seen_us, v }
-  if seen_us then
-    item[4] = seen_us
-    redis.call('HSET', presence, 's', 0, 'v', v, 'ls', seen_us)
+  local known = redis.call('HMGET', presence, 's', 'v', 'x', 'o', 't', 'r')
+  local before, status, text = tonumber(known[1] or 0), here, ''
+  if here > 0 then status = shown_as[known[4]] or here end
+  if status > 0 then text = known[5] or '' end
+  if status == before and text == (known[3] or '') then return end
+  local v = math.max(tonumber(known[2] or 0) + 1, now_us)
+  local change, seen_us = 2, 0
+  if before == 0 then change = 0 end
+  if status == 0 then
+    change, seen_us = 1, lost_us or now_us
+    redis.call('HSET', presence, 's', 0, 'v', v, 'x', '', 'ls', seen_us)
     redis.call('EXPIRE', presence, 7776000)
   else
-    redis.call('HSET', presence, 's', 1, 'v', v)
-    redis.call('PERSIST', presence)
+    redis.call('HSET', presence, 's', status, 'v', v, 'x', text)
+    if before == 0 then redis.call('PERSIST', presence) end
   end
+  local item = { user, status, v, change, told_seen(seen_us, known[6]), text }
   for _, reader in ipairs(redis.call('SMEMBERS', key('w', user))) do
     if not news[reader] then
       news[reader] = {}

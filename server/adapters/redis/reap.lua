@@ -9,9 +9,10 @@ for _, packed in ipairs(gone) do
   local pair = cmsgpack.unpack(packed)
   local user, session = pair[1], pair[2]
   -- A session that its node registered anew belongs to that node's next incarnation.
-  if redis.call('HGET', key('c', user), session) == name then
+  local place = redis.call('HGET', key('c', user), session)
+  if place and node_of(place) == name then
     redis.call('HDEL', key('c', user), session)
-    if is_online(user) and not has_sessions(user) then changed(user, seen_us) end
+    refresh(user, devices(user), seen_us)
   end
 end
 local removed = #gone

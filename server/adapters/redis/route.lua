@@ -28,10 +28,12 @@ for i = 1, amount do
   local user = ARGV[4 + i]
   local places = call('HVALS', sessions_of .. user)
   if #places == 1 then
+    places = { node_of(places[1]) }
     if places[1] == node then places = {} end
   elseif #places > 1 then
     local seen, distinct = { [node] = true }, {}
     for _, place in ipairs(places) do
+      place = node_of(place)
       if not seen[place] then
         seen[place] = true
         distinct[#distinct + 1] = place

@@ -1,11 +1,10 @@
 -- settle(prefix, node, most) -> how many were looked at
--- Users whose debounce is over and who did not come back are offline. Any node settles for all.
+-- Users whose grace is over and who did not come back are offline. Any node settles for all.
 local due = redis.call('ZRANGEBYSCORE', grace, '-inf', now_ms, 'LIMIT', 0, ARGV[3])
 for _, user in ipairs(due) do
   redis.call('ZREM', grace, user)
-  if is_online(user) and not has_sessions(user) then
-    changed(user, tonumber(redis.call('HGET', key('p', user), 'ls') or now_us))
-  end
+  local here = devices(user)
+  refresh(user, here, tonumber(redis.call('HGET', key('p', user), 'lo') or now_us))
 end
 tell()
 return #due

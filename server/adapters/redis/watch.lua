@@ -1,4 +1,4 @@
--- watch(prefix, node, then two for each user: '1' | '0', user) -> 'lost', or three for each '1': online, version, last seen
+-- watch(prefix, node, then two for each user: '1' | '0', user) -> 'lost', or four for each '1': status, version, last seen, text
 -- Of a user that is not known a version is told that is no lower than any from before the directory was emptied.
 if not is_leased() then return 'lost' end
 local floor, states = tonumber(redis.call('HGET', epoch, 'us') or now_us), {}
@@ -7,10 +7,11 @@ for i = 3, #ARGV, 2 do
   if ARGV[i] == '1' then
     redis.call('SADD', key('w', user), node)
     redis.call('SADD', key('x', node), user)
-    local known = redis.call('HMGET', key('p', user), 's', 'v', 'ls')
-    states[#states + 1] = known[1] == '1' and 1 or 0
+    local known = redis.call('HMGET', key('p', user), 's', 'v', 'ls', 'r', 'x')
+    states[#states + 1] = tonumber(known[1] or 0)
     states[#states + 1] = math.max(tonumber(known[2] or 0), floor)
-    states[#states + 1] = tonumber(known[3] or 0)
+    states[#states + 1] = told_seen(known[3], known[4])
+    states[#states + 1] = known[5] or ''
   else
     redis.call('SREM', key('w', user), node)
     redis.call('SREM', key('x', node), user)

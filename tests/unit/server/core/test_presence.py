@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from protocol.from_server import Presence, Status
+from protocol.from_client import LastSeen, OwnStatus
+from protocol.from_server import OwnPresence, Presence, PresenceChange, Status
 from protocol.ids import Micros, UserId
 from server.core import presence as presence_module
-from server.core.presence import Change, PresenceBook
+from server.core.presence import HANDOFF_S, HOUR_US, Change, Departure, PresenceBook, Shown
 from tests.support.transcript import Transcript
 
 ALICE, BOB, CAROL = UserId("alice"), UserId("bob"), UserId("carol")
@@ -105,7 +106,8 @@ def offline(user: UserId, at_s: float, last_seen_s: float | None = None) -> Pres
 
 
 def news(presence: Presence, *watchers: str) -> Change[str]:
-    return Change(presence, watchers)
+    what = PresenceChange.LEFT if presence.status is Status.OFFLINE else PresenceChange.CAME
+    return Change(structs.replace(presence, change=what), watchers)
 
 
 def test_a_watched_user_is_online_at_once_and_offline_after_the_debounce(play: Play) -> None:
@@ -218,3 +220,39 @@ def test_only_so_many_who_left_are_remembered(play: Play, monkeypatch: pytest.Mo
     play >> Arrives(BOB) << () >> Leaves(BOB) << () >> Later(2) << ()
     play >> Watches("w", (ALICE, BOB)) << (offline(ALICE, 3), offline(BOB, 5, last_seen_s=3))
     play >> Arrives(ALICE) << news(online(ALICE, 5), "w")
+
+
+def test_how_a_user_is_shown_follows_devices_and_wish(stage: Stage) -> None:
+    """Away when all are idle; the newest wish stands above that; who is invisible is offline."""
+    book, idle = stage.book, Shown(is_idle=True)
+    dnd = Shown(presence=OwnPresence(OwnStatus.DND, "exam", LastSeen.ROUNDED), version=2)
+    hidden = Shown(presence=OwnPresence(OwnStatus.INVISIBLE), version=3)
+    book.watch("w", (ALICE,))
+    book.arrive(ALICE, stage.micros, idle)
+    assert book.states((ALICE,))[0].status is Status.AWAY
+    book.turn(ALICE, stage.micros, idle, Shown())
+    assert book.states((ALICE,))[0].status is Status.ONLINE
+    changed = book.turn(ALICE, stage.micros, Shown(), dnd)
+    assert changed is not None
+    assert (changed.presence.status, changed.presence.text) == (Status.DND, "exam")
+    assert changed.presence.change is PresenceChange.STATUS
+    assert book.turn(ALICE, stage.micros, dnd, Shown(version=1)) is None
+    book.turn(ALICE, stage.micros, Shown(version=1), hidden)
+    assert book.states((ALICE,))[0].status is Status.OFFLINE
+    assert book.leave(ALICE, stage.now, stage.micros, hidden, Departure.GOODBYE) is None
+    assert book.online == 0
+
+
+def test_a_goodbye_waits_for_nothing_and_a_handoff_for_long(stage: Stage) -> None:
+    """`last_seen` is rounded for those who wish that."""
+    book = stage.book
+    rounded = Shown(presence=OwnPresence(last_seen=LastSeen.ROUNDED), version=1)
+    book.watch("w", (ALICE, BOB))
+    book.arrive(ALICE, stage.micros, rounded)
+    gone = book.leave(ALICE, stage.now, stage.micros, rounded, Departure.GOODBYE)
+    assert gone is not None
+    assert gone.presence.last_seen == START_US - START_US % HOUR_US
+    book.arrive(BOB, stage.micros)
+    assert book.leave(BOB, stage.now, stage.micros, departure=Departure.HANDOFF) is None
+    assert book.settle(stage.now + HANDOFF_S - 1, stage.micros) == ()
+    assert len(book.settle(stage.now + HANDOFF_S, stage.micros)) == 1
