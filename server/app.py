@@ -135,7 +135,7 @@ async def _drain(node: Node, drain_s: float) -> None:
     node.health.is_draining = True
     node.listener.stop_accepting()
     spread_s = min(drain_s / 2, len(node.hub) / RECONNECTS_PER_S)
-    node.router.going_away(round(spread_s * 1000))
+    node.router.leave(round(spread_s * 1000))
     await _until_gone(node, min(drain_s, spread_s + STAY_S))
     for connection in tuple(node.listener.connections):
         connection.close(CloseCode.GOING_AWAY, "this node is being stopped")

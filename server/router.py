@@ -159,9 +159,13 @@ class Router:
         """Forget what time alone has ended: typing that ran out."""
         self._parts.typing.settle(now)
 
+    def leave(self, spread_ms: int) -> None:
+        """This node is being stopped: send everybody away, with time to come back elsewhere before they count as gone."""
+        self._is_leaving = True
+        self.going_away(spread_ms)
+
     def going_away(self, spread_ms: int) -> None:
         """Tell every connection to move to another node, spread over `spread_ms`."""
-        self._is_leaving = True
         peers = tuple(self._parts.hub)
         for place, peer in enumerate(peers):
             peer.send(frame(GoingAway(after_ms=spread_ms * place // len(peers))))
