@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 def _migrate(settings: Settings, clock: SystemClock) -> int:
     if not settings.is_postgresql:
         raise SettingsError(["DATABASE_URL: `migrate` is for postgresql://…; SQLite renews its tables at each start"])
-    from server.adapters.store_postgres import migrate  # noqa: PLC0415 - its driver is for those who use it
+    from server.adapters.postgres.store import migrate  # noqa: PLC0415 - its driver is for those who use it
 
     allow_unsafe = settings.database_durability == "waived"
     uvloop.run(migrate(settings.database_url, clock, allow_unsafe=allow_unsafe))

@@ -7,12 +7,12 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from protocol.ids import Micros
-from server.adapters.bus_memory import MemoryHubOfNodes
-from server.adapters.limiter_memory import MemoryLimiter
-from server.adapters.sessions_memory import MemorySessions
-from server.adapters.store_memory import MemoryStore
-from server.adapters.store_sqlite import SqliteStore
-from server.adapters.tickets_memory import MemoryTickets
+from server.adapters.memory.bus import MemoryHubOfNodes
+from server.adapters.memory.limiter import MemoryLimiter
+from server.adapters.memory.sessions import MemorySessions
+from server.adapters.memory.store import MemoryStore
+from server.adapters.memory.tickets import MemoryTickets
+from server.adapters.sqlite.store import SqliteStore
 from server.ports import Calls, Clock, Revocations, RouteLog, Store, StoreUnusable
 from server.settings import Settings
 from server.shared import Shared, Tell

@@ -1,6 +1,6 @@
 """What a node on PostgreSQL has of it. Imported only by nodes that use it: the driver takes long to load."""
 
-from server.adapters.store_postgres import LANES, PostgresStore
+from server.adapters.postgres.store import LANES, PostgresStore
 from server.ports import Clock
 from server.settings import Settings
 from server.telemetry import Telemetry

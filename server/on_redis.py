@@ -1,12 +1,12 @@
 """What a node of several has of Redis. Imported only by nodes that use it: the client takes long to load."""
 
 from server.adapters.guard import Guard
-from server.adapters.limiter_memory import MemoryLimiter
-from server.adapters.limiter_redis import RedisLimiter
-from server.adapters.redis_bus import RedisBus, RedisBusSettings
-from server.adapters.redis_client import close_client, make_client
-from server.adapters.sessions_redis import RedisSessions
-from server.adapters.tickets_redis import RedisTickets
+from server.adapters.memory.limiter import MemoryLimiter
+from server.adapters.redis.bus import RedisBus, RedisBusSettings
+from server.adapters.redis.client import close_client, make_client
+from server.adapters.redis.limiter import RedisLimiter
+from server.adapters.redis.sessions import RedisSessions
+from server.adapters.redis.tickets import RedisTickets
 from server.ports import Clock
 from server.settings import Settings
 from server.shared import Shared

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from server.adapters.redis_client import close_client, make_client
+from server.adapters.redis.client import close_client, make_client
 from server.telemetry import event
 from turn.accounts import PATTERN, SECRETS_KEY
 

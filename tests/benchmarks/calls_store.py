@@ -16,8 +16,8 @@ import uvloop
 from protocol.calls import CallId, CallOutcome
 from protocol.ids import MatchId, UserId
 from server.adapters.clock import SystemClock
-from server.adapters.store_postgres import PostgresStore
-from server.adapters.store_sqlite import SqliteStore
+from server.adapters.postgres.store import PostgresStore
+from server.adapters.sqlite.store import SqliteStore
 from server.core.calls import CallChange, CallNote
 from tests.benchmarks.measure import own_cpu_us
 from tests.support.private_postgres import private_postgres

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.adapters.limiter_memory import MemoryLimiter
-from server.adapters.limiter_redis import RedisLimiter
-from server.adapters.redis_client import make_client
+from server.adapters.memory.limiter import MemoryLimiter
+from server.adapters.redis.client import make_client
+from server.adapters.redis.limiter import RedisLimiter
 from server.core.limiting import Bucket, Decision, FixedWindow, Rule, SlidingWindow, quota_of
 from server.ports import Limiter
 from tests.support.clock import FakeClock

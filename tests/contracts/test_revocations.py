@@ -3,9 +3,9 @@
 import pytest
 
 from protocol.ids import Micros, UserId
-from server.adapters.store_memory import MemoryStore
-from server.adapters.store_postgres import PostgresStore
-from server.adapters.store_sqlite import SqliteStore
+from server.adapters.memory.store import MemoryStore
+from server.adapters.postgres.store import PostgresStore
+from server.adapters.sqlite.store import SqliteStore
 from server.core.revocations import Revocation
 from server.ports import Revocations, StoreUnavailable
 from tests.support.stores import World

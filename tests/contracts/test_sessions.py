@@ -8,9 +8,9 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from protocol.ids import Micros, SessionId, UserId
-from server.adapters.redis_client import make_client
-from server.adapters.sessions_memory import MemorySessions
-from server.adapters.sessions_redis import LIFETIME_MS, WRITTEN_AT_ONCE, RedisSessions
+from server.adapters.memory.sessions import MemorySessions
+from server.adapters.redis.client import make_client
+from server.adapters.redis.sessions import LIFETIME_MS, WRITTEN_AT_ONCE, RedisSessions
 from server.core.sessions import SessionInfo
 from server.core.tokens import Claims
 from server.ports import Sessions, StoreUnavailable
@@ -151,7 +151,7 @@ async def test_a_node_that_leaves_takes_its_sessions_along(client: Redis) -> Non
 
 async def test_changes_are_written_soon_and_everything_anew(client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what Redis lost meanwhile."""
-    monkeypatch.setattr("server.adapters.sessions_redis.REFRESH_S", 0.05)
+    monkeypatch.setattr("server.adapters.redis.sessions.REFRESH_S", 0.05)
     prefix = f"{fresh('test')}:"
     sessions, others = (
         RedisSessions(client, prefix, "n1", redis_guard()),

@@ -7,9 +7,9 @@ from msgspec import structs
 
 from protocol.calls import CallEntry, CallId, CallOutcome
 from protocol.ids import MatchId, Micros, Seq, UserId
-from server.adapters.store_memory import MemoryStore
-from server.adapters.store_postgres import PostgresStore
-from server.adapters.store_sqlite import SqliteStore
+from server.adapters.memory.store import MemoryStore
+from server.adapters.postgres.store import PostgresStore
+from server.adapters.sqlite.store import SqliteStore
 from server.core.calls import DEFAULT_SETTINGS, STALE, CallRow, CallSettings, CallStale, OrphanedCall
 from server.core.log import Mark
 from server.ports import StoreUnavailable

@@ -9,7 +9,7 @@ import pytest
 
 from protocol.from_server import Message
 from server.adapters.clock import SystemClock
-from server.adapters.store_sqlite import SqliteStore
+from server.adapters.sqlite.store import SqliteStore
 from tests.support.clock import FakeClock
 from tests.support.programs import ROOT
 from tests.support.store_writer import MATCHES

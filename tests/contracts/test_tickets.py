@@ -9,9 +9,9 @@ import pytest
 from msgspec import Struct
 
 from protocol.ids import UserId
-from server.adapters.redis_client import make_client
-from server.adapters.tickets_memory import MemoryTickets
-from server.adapters.tickets_redis import RedisTickets
+from server.adapters.memory.tickets import MemoryTickets
+from server.adapters.redis.client import make_client
+from server.adapters.redis.tickets import RedisTickets
 from server.core.tokens import Claims
 from server.ports import StoreUnavailable, Tickets
 from tests.support.clock import FakeClock

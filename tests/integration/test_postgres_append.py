@@ -10,7 +10,7 @@ import pytest
 from protocol.from_server import Entry, Message
 from protocol.ids import MatchId, Micros, Seq, UserId
 from protocol.limits import DEDUP_DAYS
-from server.adapters.store_memory import MemoryStore
+from server.adapters.memory.store import MemoryStore
 from server.core.log import CONFLICT, NO_SUCH_REPLY, UNSTORABLE, Append, Mark, Refused
 from server.core.people import BLOCKED
 from server.ports import Store

@@ -6,10 +6,10 @@ import asyncpg
 import pytest
 
 from server.adapters.guard import Guard
-from server.adapters.postgres_address import read_address
-from server.adapters.postgres_connections import Connections, Connector, Timeouts
-from server.adapters.postgres_errors import ERRORS
-from server.adapters.store_postgres import PostgresStore
+from server.adapters.postgres.address import read_address
+from server.adapters.postgres.connections import Connections, Connector, Timeouts
+from server.adapters.postgres.errors import ERRORS
+from server.adapters.postgres.store import PostgresStore
 from server.core.breaker import BreakerState
 from server.core.log import Append, Appended, Refused
 from server.ports import StoreUnavailable

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from server.adapters.postgres_connections import Timeouts
-from server.adapters.store_postgres import PostgresStore
+from server.adapters.postgres.connections import Timeouts
+from server.adapters.postgres.store import PostgresStore
 from server.core.log import UNSTORABLE
 from server.ports import StoreUnavailable
 from tests.support.postgres_stores import Clustered, open_postgres

@@ -10,7 +10,7 @@ from msgspec import Struct
 from loadtest.api import Api
 from protocol.from_server import Message
 from protocol.ids import MatchId, Seq, UserId
-from server.adapters.store_postgres import PostgresStore
+from server.adapters.postgres.store import PostgresStore
 from server.ports import StoreUnusable
 from tests.support.clock import FakeClock
 from tests.support.people import numbers, people_on, texts_of

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from server.adapters.postgres_connections import Timeouts
-from server.adapters.postgres_schema import MIGRATIONS, SCHEMA_VERSION
-from server.adapters.store_postgres import PostgresStore, migrate
+from server.adapters.postgres.connections import Timeouts
+from server.adapters.postgres.schema import MIGRATIONS, SCHEMA_VERSION
+from server.adapters.postgres.store import PostgresStore, migrate
 from server.core.log import MembersSet
 from server.ports import StoreUnusable
 from tests.support.clock import FakeClock

@@ -10,7 +10,7 @@ from aioice import stun
 
 from protocol.ids import UserId
 from server.adapters.clock import SystemClock
-from server.adapters.limiter_memory import MemoryLimiter
+from server.adapters.memory.limiter import MemoryLimiter
 from server.ice import Participation
 from server.relays import Relays, open_relays
 from server.settings import from_environment

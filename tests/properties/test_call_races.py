@@ -5,7 +5,7 @@ from secrets import randbits
 import pytest
 from typing_extensions import override
 
-from server.adapters.calls_memory import CallBook
+from server.adapters.memory.calls import CallBook
 from server.core.calls import CallChange
 from tests.support import call_races
 from tests.support.call_races import Problems, race_many
@@ -28,7 +28,7 @@ class Forgiving(CallBook):
 
 async def test_a_store_that_takes_stale_changes_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check sees what it is for."""
-    monkeypatch.setattr("server.adapters.store_memory.CallBook", Forgiving)
+    monkeypatch.setattr("server.adapters.memory.store.CallBook", Forgiving)
     with pytest.raises(Problems):
         await race_many(400, 1)
 

@@ -11,9 +11,9 @@ import pytest
 
 from protocol.from_server import Presence, Status
 from protocol.ids import SessionId, UserId
-from server.adapters.bus_memory import MemoryHubOfNodes
 from server.adapters.clock import SystemClock
-from server.adapters.redis_bus import RedisBus, RedisBusSettings
+from server.adapters.memory.bus import MemoryHubOfNodes
+from server.adapters.redis.bus import RedisBus, RedisBusSettings
 from server.core.notices import Notice
 from server.ports import Bus, Clock, Key
 from tests.support.private_redis import PrivateRedis

@@ -7,9 +7,9 @@ from msgspec import structs
 
 from protocol.calls import CallId, CallOutcome
 from protocol.ids import MatchId, Micros, UserId
-from server.adapters.store_memory import MemoryStore
-from server.adapters.store_postgres import PostgresStore
-from server.adapters.store_sqlite import SqliteStore
+from server.adapters.memory.store import MemoryStore
+from server.adapters.postgres.store import PostgresStore
+from server.adapters.sqlite.store import SqliteStore
 from server.core.calls import CallChange, CallChanged, CallNote, CallStale
 from server.ports import Calls
 from tests.support.stores import ALICE, BOB, M, World

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from msgspec import Struct
 
-from server.adapters.store_postgres import PostgresStore
+from server.adapters.postgres.store import PostgresStore
 from tests.support.clock import FakeClock
 from tests.support.private_postgres import PrivatePostgres
 from tests.support.stores import World

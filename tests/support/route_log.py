@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from protocol.from_server import Entry
 from protocol.ids import MatchId, Micros, Seq, UserId
-from server.adapters.store_memory import MemoryStore
+from server.adapters.memory.store import MemoryStore
 from server.core.calls import CallChange, CallChanged, CallStale
 from server.core.log import Append, Appended, MembersSet, Refused
 from server.core.routes import Route, Span

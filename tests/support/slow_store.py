@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from protocol.ids import MatchId, UserId
-from server.adapters.store_memory import MemoryStore
+from server.adapters.memory.store import MemoryStore
 from server.core.log import Append, Appended, Mark, Marked, MembersSet, Refused, SummaryPage
 from server.ports import Clock
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from protocol.ids import MatchId
 from server.adapters.clock import SystemClock
-from server.adapters.store_sqlite import SqliteStore
+from server.adapters.sqlite.store import SqliteStore
 from server.core.log import Appended
 from tests.support.stores import ALICE, BOB, post
 

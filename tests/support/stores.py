@@ -8,8 +8,8 @@ from msgspec import Raw, Struct
 
 from protocol.from_server import Entry
 from protocol.ids import ClientId, Cursor, MatchId, Micros, Seq, UserId
-from server.adapters.store_memory import MemoryStore
-from server.adapters.store_sqlite import SqliteStore
+from server.adapters.memory.store import MemoryStore
+from server.adapters.sqlite.store import SqliteStore
 from server.core.log import Append, Appended, EntryPage, Marked, MatchState, MembersSet, Refused, SyncResult
 from server.ports import Store
 from tests.support.clock import FakeClock

@@ -14,11 +14,11 @@ from msgspec import Struct
 from protocol.close_codes import CloseCode
 from protocol.from_server import Limits, Timers
 from protocol.ids import MatchId, Micros, SessionId, UserId
-from server.adapters.bus_memory import MemoryHubOfNodes
-from server.adapters.limiter_memory import MemoryLimiter
-from server.adapters.sessions_memory import MemorySessions
-from server.adapters.store_memory import MemoryStore
-from server.adapters.tickets_memory import MemoryTickets
+from server.adapters.memory.bus import MemoryHubOfNodes
+from server.adapters.memory.limiter import MemoryLimiter
+from server.adapters.memory.sessions import MemorySessions
+from server.adapters.memory.store import MemoryStore
+from server.adapters.memory.tickets import MemoryTickets
 from server.calls.exchange import CallLimits, Exchange, ExchangeParts
 from server.core.keys import HS256, secret_key
 from server.core.limiting import FixedWindow

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters.bus_memory import MemoryBus
 from server.adapters.clock import SystemClock
-from server.adapters.limiter_memory import MemoryLimiter
-from server.adapters.limiter_redis import RedisLimiter
-from server.adapters.redis_bus import RedisBus
-from server.adapters.sessions_memory import MemorySessions
-from server.adapters.sessions_redis import RedisSessions
-from server.adapters.store_memory import MemoryStore
-from server.adapters.store_postgres import LANES, PostgresStore
-from server.adapters.store_sqlite import SqliteStore
-from server.adapters.tickets_memory import MemoryTickets
-from server.adapters.tickets_redis import RedisTickets
+from server.adapters.memory.bus import MemoryBus
+from server.adapters.memory.limiter import MemoryLimiter
+from server.adapters.memory.sessions import MemorySessions
+from server.adapters.memory.store import MemoryStore
+from server.adapters.memory.tickets import MemoryTickets
+from server.adapters.postgres.store import LANES, PostgresStore
+from server.adapters.redis.bus import RedisBus
+from server.adapters.redis.limiter import RedisLimiter
+from server.adapters.redis.sessions import RedisSessions
+from server.adapters.redis.tickets import RedisTickets
+from server.adapters.sqlite.store import SqliteStore
 from server.backends import Backends, open_backends
 from server.ports import BusUnusable, StoreUnavailable, StoreUnusable
 from server.settings import from_environment

@@ -7,7 +7,7 @@ import pytest
 from protocol.close_codes import CloseCode
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
-from server.adapters.limiter_memory import MemoryLimiter
+from server.adapters.memory.limiter import MemoryLimiter
 from server.core.limiting import FixedWindow
 from server.core.tokens import Claims, TokenRefused
 from server.failures import TOLD_MAX, Failures

@@ -6,8 +6,8 @@ import pytest
 from typing_extensions import override
 
 from protocol.ids import Micros
-from server.adapters.bus_memory import MemoryHubOfNodes
-from server.adapters.store_memory import MemoryStore
+from server.adapters.memory.bus import MemoryHubOfNodes
+from server.adapters.memory.store import MemoryStore
 from server.health import HOLDS_S, Health, HealthParts
 from server.journal import Journal, JournalLimits
 from server.upkeep import Upkeep

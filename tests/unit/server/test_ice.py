@@ -3,7 +3,7 @@
 import pytest
 
 from protocol.ids import Micros, UserId
-from server.adapters.limiter_memory import MemoryLimiter
+from server.adapters.memory.limiter import MemoryLimiter
 from server.ice import IceDesk, IceParts, IceRefused, Participation
 from server.telemetry import Telemetry
 from tests.support.clock import FakeClock

@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
-from server.adapters.tickets_memory import TICKET_TTL_S, MemoryTickets
+from server.adapters.memory.tickets import TICKET_TTL_S, MemoryTickets
 from server.core.keys import keys_of_jwks, secret_key
 from server.core.tokens import Claims, TokenPolicy, TokenRefused, TokenVerifier
 from server.identities import Identities, IssuerKeys

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from protocol.ids import UserId
-from server.adapters.limiter_memory import MemoryLimiter
+from server.adapters.memory.limiter import MemoryLimiter
 from server.relays import Relays, open_relays
 from server.settings import SettingsError, from_environment
 from server.telemetry import Telemetry

@@ -9,7 +9,7 @@ from protocol.close_codes import CloseCode
 from protocol.from_server import SyncedMatch
 from protocol.ids import MatchId, UserId
 from protocol.limits import HELLO_CURSORS_MAX, RESUME_ENTRIES_MAX
-from server.adapters.store_memory import MemoryStore
+from server.adapters.memory.store import MemoryStore
 from server.core.log import Cursors, SyncResult
 from server.ports import StoreUnavailable
 from tests.support.clock import FakeClock

@@ -7,7 +7,7 @@ import pytest
 
 from protocol.close_codes import CloseCode
 from protocol.ids import MatchId, Micros, Seq, SessionId, UserId
-from server.adapters.store_memory import MemoryStore
+from server.adapters.memory.store import MemoryStore
 from server.core.notices import Kick, MembersNews, Notice, Revoked
 from server.core.tokens import Claims
 from server.revoker import POLL_S, Revoker, RevokerParts

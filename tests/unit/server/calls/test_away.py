@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from protocol.calls import CallId
 from protocol.ids import MatchId, UserId
-from server.adapters.store_memory import MemoryStore
+from server.adapters.memory.store import MemoryStore
 from server.calls.rounds import STORE_BACK_S
 from server.core.calls import CallChange, CallChanged, CallRow, CallRows, CallStale, CallView, OrphanedCalls
 from server.ports import StoreUnavailable

@@ -1,0 +1,1 @@
+"""In-process twins of every port, product grade: the embedded server uses some of them."""

@@ -1,0 +1,1 @@
+"""The store on PostgreSQL: its functions are the numbered SQL files here, applied once each."""
