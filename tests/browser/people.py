@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 
 from playwright.async_api import BrowserContext, ConsoleMessage, Locator, Page, expect
 
-# What Chromium itself writes when a test has stopped the server or cut the network.
-CUT_NETWORK = re.compile(r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|FAILED|INTERNET_DISCONNECTED|EMPTY_RESPONSE)")
+# What Chromium itself writes when a test has stopped the server or cut the network, or somebody leaves while the page connects.
+CUT_NETWORK = re.compile(
+    r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|FAILED|INTERNET_DISCONNECTED|EMPTY_RESPONSE)"
+    r"|WebSocket is closed before the connection is established"
+)
 
 
 @dataclass(slots=True)
