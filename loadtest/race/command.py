@@ -21,8 +21,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Say what may be said of a race."""
     parser.add_argument("--only", action="append", choices=STARTS, help="run this one (may be repeated)")
     parser.add_argument("--quick", action="store_true", help="short windows, small rooms: does it work?")
-    parser.add_argument("--windows", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="length of a window")
+    parser.add_argument("--windows", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.6, help="length of a window")
     parser.add_argument("--json", type=Path, default=Path("build/race.json"))
     parser.add_argument("--garage", type=Path, default=Path("build/race"), help="where rivals are installed")
 

@@ -35,7 +35,7 @@ class Size(Struct, frozen=True):
     clients: int
 
 
-FULL: Final = Size(Load(400, 5, 2.0), 50, 2_000_000, 2_000, 1_000)
+FULL: Final = Size(Load(300, 5, 1.5), 50, 2_000_000, 2_000, 1_000)
 QUICK: Final = Size(Load(40, 1, 0.3), 10, 20_000, 100, 50)
 
 

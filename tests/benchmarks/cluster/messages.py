@@ -45,17 +45,17 @@ async def cost(nodes: Nodes, load: Load, name: str, place: Place) -> Cost:
     """Measure pairs in which each message is the answer to the last one."""
     seats = await _seat(nodes, load.pairs, name, place)
     rally = Rally(seats)
+    before = await nodes.counters()
     rally.start()
     await asyncio.sleep(WARM_S)
-    before = await nodes.counters()
     windows: list[tuple[Used, int]] = []
     for _ in range(load.windows):
         used, count = nodes.used(), rally.received
         await asyncio.sleep(load.window_s)
         windows.append((nodes.used().since(used), rally.received - count))
-    after = await nodes.counters()
     rally.stop()
     await settle(rally)
+    after = await nodes.counters()
     await leave_all([seat for pair in seats for seat in pair])
     return _cost_of(windows, _batch(before, after), rally)
 
