@@ -149,8 +149,10 @@ lock: .tools/.ok ## write requirements/*.txt anew from requirements/*.in (UPGRAD
 	@cd requirements && ../$(COMPILE) $(UPGRADE) run.in -o run.txt
 	@cd requirements && ../$(COMPILE) $(UPGRADE) -c run.txt loadtest.in -o loadtest.txt
 	@cd requirements && ../$(COMPILE) $(UPGRADE) -c run.txt -c loadtest.txt test.in -o test.txt
+	@cd loadtest/race/rivals && ../../../$(COMPILE) $(UPGRADE) requirements.in -o requirements.txt
 	@$(MAKE) .venv/.test-ok
 	@$(NPM) install --prefix web --package-lock-only --loglevel=error
+	@$(NPM) install --prefix loadtest/race/rivals/socketio --package-lock-only --loglevel=error
 
 .PHONY: clean
 clean: ## remove what make made here; data/ stays
