@@ -18,7 +18,7 @@ from msgspec import Raw, Struct, structs
 
 from protocol.calls import CallId, CallOutcome, CallReason
 from protocol.errors import CATALOGUE, ErrorCode
-from protocol.ids import MatchId, UserId
+from protocol.ids import MatchId, SessionId, UserId
 from server.calls.book import CallBook, decode_call, encode_call
 from server.calls.teller import Teller
 from server.core.calls import CallChange, CallChanged, CallNote, CallRow, CallStale, CallView
@@ -31,7 +31,7 @@ from server.reads import Reads
 from server.telemetry import Telemetry, event
 from signaling.call import Call
 from signaling.decide import decide
-from signaling.decision import Context, Decision, EntryDraft, Rules, UserSettings
+from signaling.decision import Action, Context, Decision, EntryDraft, Rules, ToSeat, UserSettings
 from signaling.due import deadline_of
 from signaling.events import Accept, Event, HangUp, Invite, Join, Start
 
@@ -58,10 +58,18 @@ Admit = Callable[[], Awaitable[Refused | None]]
 Answer = TypeVar("Answer")
 
 
+class Soft(Struct, frozen=True):
+    """An event that was answered, and told to the connections `told`, before it was written."""
+
+    event: Event
+    told: frozenset[SessionId]
+
+
 class Job(Struct):
     """An event under way. `call` or `match` says of what; `user` is whose event it is, if anybody's.
 
-    `before` are events that were answered already and wait to be written; they tell nobody any more.
+    `before` are events that were answered already and wait to be written. Who was not told of them then, because they took
+    their seat meanwhile, on this node or another, is told when they are written.
     """
 
     event: Event | None
@@ -70,7 +78,7 @@ class Job(Struct):
     match: MatchId | None = None
     user: UserId | None = None
     admit: Admit | None = None
-    before: tuple[Event, ...] = ()
+    before: tuple[Soft, ...] = ()
     attempts: int = 0
     # In place of the call's line: for what another line waits for.
     own_line: str = ""
@@ -162,19 +170,25 @@ class Desk:
         row = view.row
         call = None if row is None else decode_call(row.value)
         version = 0 if row is None else row.version
-        written = self._write_before(job, call, view)
+        written, told = self._write_before(job, call, view)
         decision = Decision(call=None if written == call else written)
         if job.event is not None:
             decision = decide(written, job.event, _context(view, job.user), self._parts.rules, view.now)
             if decision.call is None and written != call and decision.refusal is None:
                 decision = structs.replace(decision, call=written)
+        if told and decision.refusal is None:
+            decision = structs.replace(decision, actions=(*told, *decision.actions))
         self._decided(job, view, (call, version), decision)
 
-    def _write_before(self, job: Job, call: Call | None, view: CallView) -> Call | None:
+    def _write_before(self, job: Job, call: Call | None, view: CallView) -> tuple[Call | None, tuple[Action, ...]]:
+        """Return the call with what was told already, and what of that is news to those who came in meanwhile."""
+        told: tuple[Action, ...] = ()
         for soft in job.before:
             if call is not None:
-                call = decide(call, soft, Context(frozenset()), self._parts.rules, view.now).call or call
-        return call
+                decision = decide(call, soft.event, Context(frozenset()), self._parts.rules, view.now)
+                call = decision.call or call
+                told += tuple(each for each in decision.actions if _seat_of(each) not in (None, *soft.told))
+        return call, told
 
     def _decided(self, job: Job, view: CallView, read: tuple[Call | None, int], decision: Decision) -> None:
         call, version = read
@@ -337,11 +351,15 @@ def _note(draft: EntryDraft) -> CallNote:
     )
 
 
-def soft_events(waiting: Sequence[Event]) -> tuple[Event, ...]:
+def soft_events(waiting: Sequence[Soft]) -> tuple[Soft, ...]:
     """Return the last of each kind and connection, in order."""
-    latest: dict[tuple[type, object], Event] = {}
+    latest: dict[tuple[type, object], Soft] = {}
     for each in waiting:
-        key = (type(each), getattr(each, "session", None))
+        key = (type(each.event), getattr(each.event, "session", None))
         latest.pop(key, None)
         latest[key] = each
     return tuple(latest.values())
+
+
+def _seat_of(action: Action) -> SessionId | None:
+    return action.session if isinstance(action, ToSeat) else None

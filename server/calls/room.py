@@ -39,7 +39,7 @@ from protocol.errors import CATALOGUE, ErrorCode
 from protocol.from_server import Error, Ok
 from protocol.ids import MatchId, RequestId, UserId
 from server.calls.book import CallBook, Known, decode_call
-from server.calls.desk import Desk, Job, Outcome, Settled, refused, silently, soft_events
+from server.calls.desk import Desk, Job, Outcome, Settled, Soft, refused, silently, soft_events
 from server.calls.signals import Signals
 from server.calls.teller import Teller
 from server.core.calls import CallRow, CallView, OrphanedCall
@@ -112,7 +112,7 @@ class CallRoom:
         self._parts = parts
         self._rule = SlidingWindow(STARTS, parts.starts_per_min, 60_000)
         # Told already, to be written in the next round.
-        self._soft: dict[CallId, list[Event]] = {}
+        self._soft: dict[CallId, list[Soft]] = {}
 
     # ---- requests
 
@@ -148,7 +148,9 @@ class CallRoom:
             job.before, done = soft_events(self._soft.pop(name)), job.done
 
             def kept(outcome: Outcome) -> None:
-                if isinstance(outcome, Refused):  # They are written with a later one.
+                if (
+                    isinstance(outcome, Refused) or outcome.decision.refusal is not None
+                ):  # They are written with a later one.
                     self._soft[name] = [*job.before, *self._soft.get(name, ())]
                 done(outcome)
 
@@ -229,7 +231,8 @@ class CallRoom:
             self._answer(peer, Settled(known.call, decision), request_id)
             if decision.call is not None:
                 known.call = decision.call
-                self._soft.setdefault(name, []).append(event)
+                told = frozenset(seat.session for seat in decision.call.seats)
+                self._soft.setdefault(name, []).append(Soft(event, told))
             self._parts.teller.carry_out(decision.actions)
 
         self._with_call(peer, name, request_id, tell)

@@ -238,12 +238,14 @@ export class Call extends Emitter {
         break;
       case "call.peer_joined":
         this.#seated(push.peer);
+        this.#tellMediaAgain();
         break;
       case "call.peer_left":
         this.#left(push.peer, push.user, push.reason);
         break;
       case "call.peer_state":
         this.#peerState(push.peer, push.state, push.have ?? undefined);
+        if (push.state === "ok") this.#tellMediaAgain();
         break;
       case "call.signal":
         this.#peers.get(push.peer)?.link.receive(push);
@@ -297,8 +299,7 @@ export class Call extends Emitter {
       if (this.end) return;
       this.#take(seat);
       for (const { link } of this.#peers.values()) link.resumed();
-      this.#told = "";
-      this.#tellMedia();
+      this.#tellMediaAgain();
     } catch (problem) {
       if (problem instanceof DuologueError && GONE.has(problem.code)) {
         this.#finish({ reason: "signaling_lost", duration_ms: this.durationMs });
@@ -401,6 +402,12 @@ export class Call extends Emitter {
     for (const { link } of this.#peers.values()) void link.sendMedia();
     this.#tellMedia();
     this.#changed();
+  }
+
+  /** Who has just come, or come back, may have read the call before this was written. */
+  #tellMediaAgain() {
+    this.#told = "";
+    this.#tellMedia();
   }
 
   #tellMedia() {
