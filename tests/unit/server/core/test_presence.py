@@ -256,3 +256,14 @@ def test_a_goodbye_waits_for_nothing_and_a_handoff_for_long(stage: Stage) -> Non
     assert book.leave(BOB, stage.now, stage.micros, departure=Departure.HANDOFF) is None
     assert book.settle(stage.now + HANDOFF_S - 1, stage.micros) == ()
     assert len(book.settle(stage.now + HANDOFF_S, stage.micros)) == 1
+
+
+def test_one_who_is_forgotten_while_hidden_stays_hidden(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is forgotten is when they left; that they do not want to be seen holds for as long as they are here."""
+    monkeypatch.setattr(presence_module, "REMEMBERED_MAX", 1)
+    book, hidden = stage.book, Shown(presence=OwnPresence(OwnStatus.INVISIBLE), version=3)
+    for user in (ALICE, BOB):
+        book.arrive(user, stage.micros, Shown())
+        book.turn(user, stage.micros, Shown(), hidden)
+    book.arrive(ALICE, stage.micros, Shown(version=1))
+    assert book.states((ALICE,))[0].status is Status.OFFLINE
