@@ -4,9 +4,13 @@ Called in commit order and without awaiting, so that every connection sees a mat
 """
 
 from collections.abc import Collection
+from typing import Final
+
+import msgspec
+from msgspec import Struct
 
 from protocol.calls import CallEntry
-from protocol.from_client import JsonObject
+from protocol.from_client import JsonObject, TypingKind
 from protocol.from_server import (
     AppEvent,
     MatchLeft,
@@ -21,11 +25,26 @@ from protocol.ids import MatchId, UserId
 from server.core.log import Appended, Marked, MembersSet
 from server.core.notices import MembersNews
 from server.core.people import skip_of
-from server.core.typing import TypingBook
+from server.core.typing import TypingBook, key_of
 from server.core.watches import Watches
 from server.hub import Hub, Members, Recipient, frame
+from server.outbox import payload_of
 from server.ports import Bus, Key
 from server.telemetry import Telemetry
+
+TAKEN_BACK: Final = b""
+# In place of an ephemeral frame, over the bus: whoever has that of the same key still waiting drops it.
+_MESSAGE: Final = b'{"type":"message",'
+
+
+class _Said(Struct):
+    """What tells whose writing a message ends."""
+
+    match: MatchId
+    sender: UserId
+
+
+_said: Final = msgspec.json.Decoder(_Said).decode
 
 
 class Delivery:
@@ -49,8 +68,11 @@ class Delivery:
             return
         self._telemetry.messages_stored += 1
         message = appended.message
-        if self._typing.stopped(message.sender, message.match):
-            self._hub.drop_latest(appended.members, ("typing", message.match, message.sender))
+        for kind in self._typing.stopped(message.sender, message.match):
+            key = key_of(message.sender, message.match, kind)
+            self._hub.drop_latest(appended.members, key)
+            # In front of the message, as what one node tells another stays in order.
+            self._bus.route(appended.members, TAKEN_BACK, key)
         if not appended.hidden:
             self._push(appended.members, frame(message), skip=sender)
             return
@@ -75,9 +97,7 @@ class Delivery:
         told = tuple(user for user in change.members if user not in joined) + entry.left
         self._push(told, frame(entry))
         self._push(entry.left, frame(MatchLeft(match)))
-        for user in entry.left:
-            if self._typing.stopped(user, match):
-                self.typing(user, match, change.members, on=False)
+        self.left(match, entry.left, change.members)
 
     def marked(self, marked: Marked, sender: Recipient | None = None) -> None:
         """Tell how far a member is; of several the latest is the one that counts."""
@@ -90,10 +110,37 @@ class Delivery:
         self._push_latest((receipt.user,), key, frame(receipt), skip=sender)
         self._push_latest(others, key, frame(marked.shown or receipt))
 
-    def typing(self, user: UserId, match: MatchId, members: Members, *, on: bool) -> None:
-        """Tell the other members that `user` is writing, or has stopped."""
-        others = [member for member in members if member != user]
-        self._push_latest(others, ("typing", match, user), frame(TypingSeen(match, user, on)))
+    def typing(self, user: UserId, match: MatchId, members: Members, *, on: bool, kind: TypingKind) -> None:
+        """Tell the other members that `user` is writing (or recording), or has stopped."""
+        told = self._may_be_told(user, members)
+        key, framed = key_of(user, match, kind), frame(TypingSeen(match, user, on, kind))
+        self._hub.push_passing(told, key, framed)
+        self._bus.route(told, framed, key)
+
+    def _may_be_told(self, user: UserId, members: Members) -> tuple[UserId, ...]:
+        """Return who of `members` may know what `user` is doing at the moment: the one place that decides it."""
+        return tuple(member for member in members if member != user)
+
+    def left(self, match: MatchId, users: Collection[UserId], members: Members) -> None:
+        """These users are no members any more: what they were writing by connections of this node is over."""
+        for user in users:
+            self._stop(user, match, members)
+
+    def heard(self, users: Collection[UserId], framed: bytes) -> None:
+        """Another node tells `users`, who are here, this: a message ends what its sender was writing on this node.
+
+        That may have overtaken the message on its way to a third node; `off` follows it there.
+        """
+        if not self._typing.concerns(users):
+            return
+        payload = payload_of(framed)
+        if payload.startswith(_MESSAGE):
+            said = _said(payload)
+            self._stop(said.sender, said.match, self._hub.members(said.match) or tuple(users))
+
+    def _stop(self, user: UserId, match: MatchId, members: Members) -> None:
+        for kind in self._typing.stopped(user, match):
+            self.typing(user, match, members, on=False, kind=kind)
 
     def presence(self, presence: Presence) -> None:
         """Tell those who watch a user how that user is now."""

@@ -161,6 +161,11 @@ class Hub:
         if full:
             self._send(users, full, frame)
 
+    def push_passing(self, users: Collection[UserId], key: tuple[str, ...], frame: bytes) -> None:
+        """Send an ephemeral frame that is worth nothing later; whoever is behind with reading does not get it."""
+        for outbox in self._outboxes(users, None):
+            outbox.send_passing(key, frame)
+
     def _send(self, users: Collection[UserId], outboxes: Sequence[Outbox], frame: bytes) -> None:
         slow = self._flusher.send_all(outboxes, frame)
         if slow:

@@ -222,6 +222,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             wheel=wheel,
             telemetry=telemetry,
             watched_max=settings.max_watched,
+            typing_members_max=settings.typing_members_max,
             connections_per_user_max=settings.max_connections_per_user,
         )
     )
@@ -488,5 +489,6 @@ def _welcome_facts(settings: Settings) -> WelcomeFacts:
         call_participants=settings.max_call_participants,
         messages_per_s=settings.message_rate_per_s,
         message_burst=settings.message_burst,
+        typing_members=settings.typing_members_max,
     )
     return WelcomeFacts(timers, limits)

@@ -5,12 +5,15 @@ Guarantees: durable frames leave in the order of `send`, at the next tick, all f
 the latest of each key and wait at most the flusher's hold time, or until something durable takes them along.
 
 Refuses: growth. When what waits here and in the transport would pass the bound, `send` answers False, and the caller
-closes the connection as a slow reader. While the transport is paused, ephemeral frames coalesce and are not written.
+closes the connection as a slow reader. While the transport is paused, ephemeral frames coalesce and are not written;
+those that are only worth telling at the moment (`send_passing`) do not wait for a slow reader at all.
 """
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Final, Protocol
+
+from server.core.typing import TYPING
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +208,15 @@ class Outbox:
         self._latest[key] = frame
         return True
 
+    def send_passing(self, key: Hashable, frame: bytes) -> None:
+        """Queue an ephemeral frame that is worth nothing later: none for a reader who has not taken what came before.
+
+        So it never leaves behind a durable frame that came after it.
+        """
+        sink = self._sink
+        if sink is not None and self._ample_bytes >= 0 and self._ahead is None and not sink.get_write_buffer_size():
+            self.send_latest(key, frame)
+
     def hold(self) -> None:
         """Keep what `send` queues from now on behind what `send_ahead` writes, until `release`."""
         if self._ahead is None:
@@ -269,6 +281,8 @@ class Outbox:
     def pause(self) -> None:
         """The transport went over its high-water mark."""
         self._ample_bytes = -1
+        if self._latest is not None:
+            self._latest = {key: frame for key, frame in self._latest.items() if not _is_passing(key)}
 
     def resume(self) -> None:
         """The transport went under its low-water mark."""
@@ -353,3 +367,7 @@ class Outbox:
         self.shut()
         if sink is not None:
             sink.abort()
+
+
+def _is_passing(key: Hashable) -> bool:
+    return isinstance(key, tuple) and key[0] == TYPING

@@ -20,7 +20,8 @@ from protocol.ids import MatchId, Seq, UserId
 from server.core.notices import CallNews, MembersNews, Notice
 from server.core.routes import ROUTES_KEPT_S, Route
 from server.core.sealed import Sealed, is_sealed, unseal
-from server.delivery import Delivery
+from server.core.typing import TYPING
+from server.delivery import TAKEN_BACK, Delivery
 from server.hub import Hub, Recipient, frame
 from server.outbox import payload_of
 from server.ports import Bus, Key, RouteLog, Store, StoreUnavailable
@@ -114,14 +115,23 @@ class Relay:
     def deliver(self, users: Sequence[UserId], frame: bytes, key: Key | None) -> None:
         """Hand over what another node routed to connections here."""
         if key is not None:
-            self._parts.hub.push_latest(users, key, frame)
+            self._deliver_latest(users, frame, key)
             return
         if is_sealed(frame):
             self._deliver_sealed(users, unseal(frame))
             return
         if self._parts.learns:
             self._learn(frame)
+        self._parts.delivery.heard(users, frame)
         self._parts.hub.push(users, frame)
+
+    def _deliver_latest(self, users: Sequence[UserId], frame: bytes, key: Key) -> None:
+        if frame == TAKEN_BACK:
+            self._parts.hub.drop_latest(users, key)
+        elif key[0] == TYPING:
+            self._parts.hub.push_passing(users, key, frame)
+        else:
+            self._parts.hub.push_latest(users, key, frame)
 
     def _deliver_sealed(self, users: Sequence[UserId], sealed: Sealed) -> None:
         recipient = self._parts.hub.session(sealed.session)
@@ -143,6 +153,7 @@ class Relay:
         if self._parts.routes is not None:
             self._parts.routes.saw(news.match, news.seq, (*news.joined, *news.left))
         self._parts.hub.heard_members(news.match, news.members, news.seq)
+        self._parts.delivery.left(news.match, news.left, news.members)
         if news.left:
             self._parts.members_changed((*news.left, *news.members))
 

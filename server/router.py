@@ -79,6 +79,7 @@ class Parts(Struct, frozen=True):
     wheel: Wheel
     telemetry: Telemetry
     watched_max: int
+    typing_members_max: int
     connections_per_user_max: int
 
 
@@ -137,8 +138,8 @@ class Router:
         parts.bus.unregister(peer.user, peer.session, departure)
         if not parts.hub.connections(peer.user):
             parts.message_buckets.leave(peer.user)
-            for match in parts.typing.user_left(peer.user):
-                parts.delivery.typing(peer.user, match, parts.hub.members(match) or (), on=False)
+            for match, kind in parts.typing.user_left(peer.user):
+                parts.delivery.typing(peer.user, match, parts.hub.members(match) or (), on=False, kind=kind)
 
     def members_set(self, change: MembersSet) -> None:
         """A match has other members: tell them, and let nobody watch whom they share no match with any more."""
@@ -302,25 +303,29 @@ class Router:
         if members is not None:
             self._typed(peer, request, members)
             return
+        question = parts.typing.ask(peer.user, request.match, self.wheel.now())
 
         def learn(read: MatchState | None) -> None:
             # What nobody is a member of is not kept: made-up names must not push real matches out.
             if read is None or not read.members:
                 self._typed(peer, request, ())
             else:
-                self._typed(peer, request, parts.hub.learn(request.match, read.members, read.last_seq))
+                learnt = parts.hub.learn(request.match, read.members, read.last_seq)
+                self._typed(peer, request, learnt, is_over=question.is_over)
 
         self._lookups.read(peer, _optional(request.id), lambda: parts.store.match(request.match), learn)
 
-    def _typed(self, peer: Peer, request: Typing, members: Members) -> None:
-        request_id = _optional(request.id)
-        user, match = peer.user, request.match
+    def _typed(self, peer: Peer, request: Typing, members: Members, *, is_over: bool = False) -> None:
+        parts, request_id = self._parts, _optional(request.id)
+        user, match, kind = peer.user, request.match, request.kind
         if user not in members:
             peer.say(error_of(NOT_MEMBER, request_id))
             return
-        if self._parts.typing.should_forward(user, match, on=request.on, now=self.wheel.now()):
+        # What was shown may always be taken back.
+        is_told = not request.on or (len(members) <= parts.typing_members_max and not is_over)
+        if is_told and parts.typing.should_forward(user, match, kind, on=request.on, now=self.wheel.now()):
             self.telemetry.typing_forwarded += 1
-            self._parts.delivery.typing(user, match, members, on=request.on)
+            parts.delivery.typing(user, match, members, on=request.on, kind=kind)
         else:
             self.telemetry.typing_suppressed += 1
         if request_id is not None:

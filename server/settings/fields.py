@@ -231,10 +231,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     ping_timeout_s: Annotated[float, _seconds("For any frame after that ping.", 0.1, 3600)] = 10
     close_timeout_s: Annotated[float, _seconds("For the other side to finish a close.", 0.1, 300)] = 5
     drain_s: Annotated[float, _seconds("To send clients away and finish after SIGTERM.", 0, 3600)] = 30
-    typing_interval_ms: Annotated[int, _ms("`typing` is forwarded at most so often per user and match.", 0, 60_000)] = (
-        3000
-    )
+    typing_interval_ms: Annotated[
+        int, _ms("`typing` is forwarded at most so often per user, match and kind.", 0, 60_000)
+    ] = 3000
     typing_expires_ms: Annotated[int, _ms("Clients clear it after this.", 1000, 60_000)] = 8000
+    typing_members_max: Annotated[
+        int, _count("Members of a match up to which typing is told; 0: never.", 0, 10_000)
+    ] = 20
     presence_debounce_ms: Annotated[int, _ms("From a user's last socket closing to offline.", 0, 60_000)] = 2000
     ephemeral_hold_ms: Annotated[int, _ms("Typing, presence and receipts wait so long for company.", 0, 5000)] = 100
 

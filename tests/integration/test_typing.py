@@ -7,6 +7,7 @@ import pytest
 
 from loadtest.client import Refused
 from protocol.errors import ErrorCode
+from protocol.from_client import TypingKind
 from protocol.from_server import Error, Message, TypingSeen
 from tests.support.people import (
     People,
@@ -86,6 +87,51 @@ async def test_each_user_and_match_has_its_own_interval(people: People) -> None:
     await type_in(bob, match)
     assert [seen.match for seen in await came(bob, TypingSeen)] == [match, elsewhere]
     assert [seen.match for seen in await came(alice, TypingSeen)] == [match]
+
+
+async def test_one_may_write_and_record(people: People) -> None:
+    """Each is told apart, as often as the other; a message ends both, the end of one is not that of the other."""
+    alice, bob, match = await people.pair()
+    user = name_of(alice)
+    for kind in (TypingKind.TEXT, TypingKind.RECORDING, TypingKind.RECORDING):
+        await type_in(alice, match, kind=kind)
+    assert await came(bob, TypingSeen) == [
+        TypingSeen(match, user, True),
+        TypingSeen(match, user, True, TypingKind.RECORDING),
+    ]
+    await type_in(alice, match, on=False)
+    assert await came(bob, TypingSeen) == [TypingSeen(match, user, False)]
+    await say(alice, match, "done")
+    await type_in(alice, match, on=False, kind=TypingKind.RECORDING)
+    assert await came(bob, TypingSeen) == []
+
+
+async def test_typing_is_not_told_in_a_crowd(people: People) -> None:
+    """Of more than the welcome says; it is answered all the same."""
+    users = people.users(*["user"] * 21)
+    full, crowded = await people.match(*users[:20]), await people.match(*users)
+    alice, bob = await people.come(users[0]), await people.come(users[1])
+    assert alice.welcome is not None
+    assert alice.welcome.limits.typing_members == 20
+    await type_in(alice, crowded)
+    await type_in(alice, full)
+    assert [seen.match for seen in await came(bob, TypingSeen)] == [full]
+
+
+async def test_a_message_from_another_device_ends_it_too(people: People) -> None:
+    """What the first one says afterwards is told at once, which is not within half a second."""
+    alice, bob, match = await people.pair()
+    laptop = await people.come(name_of(alice))
+    await type_in(alice, match)
+    assert len(await came(bob, TypingSeen)) == 1
+    await say(laptop, match, "from here")
+    assert [seen.on for seen in await came(bob, TypingSeen)] in ([], [False])
+    told: list[TypingSeen] = []
+    async with asyncio.timeout(30):
+        while not told:
+            await type_in(alice, match)
+            told = await came(bob, TypingSeen)
+    assert told == [TypingSeen(match, name_of(alice), True)]
 
 
 async def test_the_end_of_typing_is_told_if_its_begin_was(people: People) -> None:

@@ -19,7 +19,7 @@ import msgspec
 from loadtest.api import Api
 from loadtest.client import Client, Cursors, Refused, decode_ok
 from protocol.errors import ErrorCode
-from protocol.from_client import Body, Typing
+from protocol.from_client import Body, Typing, TypingKind
 from protocol.from_server import AppEvent, Entry, Error, Message, Push, Sent
 from protocol.ids import Cursor, MatchId, Micros, Seq, SessionId, UserId
 from tests.support.numbers import read_gauges, read_numbers
@@ -166,9 +166,9 @@ async def say(client: Client, match: str, *texts: str) -> list[Sent]:
     return list(await asyncio.gather(*(client.send(match, text, fresh("message")) for text in texts)))
 
 
-async def type_in(client: Client, match: str, *, on: bool = True) -> None:
+async def type_in(client: Client, match: str, *, on: bool = True, kind: TypingKind = TypingKind.TEXT) -> None:
     """Tell that the user is typing, and wait until the server has dealt with it."""
-    await client.request(Typing(MatchId(match), on, client.next_id()), decode_ok)
+    await client.request(Typing(MatchId(match), on, client.next_id(), kind), decode_ok)
 
 
 async def came(client: Client, kind: type[P]) -> list[P]:

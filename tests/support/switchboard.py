@@ -14,6 +14,7 @@ from msgspec import Struct
 from protocol.close_codes import CloseCode
 from protocol.from_server import Limits, Timers
 from protocol.ids import MatchId, Micros, SessionId, UserId
+from protocol.limits import TYPING_MEMBERS_MAX
 from server.adapters.memory.bus import MemoryHubOfNodes
 from server.adapters.memory.limiter import MemoryLimiter
 from server.adapters.memory.sessions import MemorySessions
@@ -327,6 +328,7 @@ class Switchboard:
                 wheel=self.wheel,
                 telemetry=self.telemetry,
                 watched_max=200,
+                typing_members_max=TYPING_MEMBERS_MAX,
                 connections_per_user_max=connections_max,
             )
         )

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec import Raw
 
+from protocol.from_client import TypingKind
 from protocol.from_server import Presence, Status
 from protocol.ids import ClientId, MatchId, Seq, UserId
 from server.core.log import Append, Appended, Mark, Marked, MembersSet
@@ -147,11 +148,12 @@ async def test_a_message_takes_back_the_writing_that_still_waits(board: Switchbo
     """It would be shown after the message, by a reader that is behind."""
     await board.make("m1", "alice", "bob")
     bob = await board.enter("bob")
-    board.typing.should_forward(ALICE, M1, on=True, now=board.clock.now())
-    board.delivery.typing(ALICE, M1, (ALICE, BOB), on=True)
+    for kind in TypingKind:
+        board.typing.should_forward(ALICE, M1, kind, on=True, now=board.clock.now())
+        board.delivery.typing(ALICE, M1, (ALICE, BOB), on=True, kind=kind)
     board.delivery.message_stored(await post(board))
     assert await told(bob) == [[("message", 2)]]
-    assert not board.typing.stopped(ALICE, M1)
+    assert board.typing.stopped(ALICE, M1) == ()
 
 
 async def test_presence_is_told_to_watchers_and_no_change_is_lost(board: Switchboard) -> None:

@@ -125,6 +125,17 @@ def test_ephemeral_frames_of_too_many_keys_are_not_lost(stage: Stage) -> None:
     assert stage.heard(line) == [list(range(8))]
 
 
+def test_what_is_worth_nothing_later_is_not_kept_for_a_reader_who_is_behind(stage: Stage) -> None:
+    """Nor does too much of it close anybody or go as something durable."""
+    quick, behind = stage.enter("alice", "s1"), stage.enter("alice", "s2")
+    behind.stop_reading()
+    for number in range(40):
+        stage.hub.push_passing((ALICE,), ("typing", str(number)), frame(Ok(number)))
+    behind.read_on()
+    assert stage.heard(quick, behind) == [[0, 1, 2], []]
+    assert behind.closed is None
+
+
 def test_too_many_keys_for_a_reader_who_is_behind_end_it(stage: Stage) -> None:
     """They count against the bound of the outbox as everything durable does."""
     line = stage.enter("alice", "s1")

@@ -225,6 +225,43 @@ def test_a_slow_reader_gets_the_latest_when_it_has_caught_up(bench: Bench) -> No
     assert bench.writes[2:] == [b"new"]
 
 
+def test_what_is_worth_nothing_later_waits_for_no_slow_reader(bench: Bench) -> None:
+    """Neither what comes while bytes are waiting, nor what came just before; receipts do."""
+    bench.outbox.send_passing(("typing", "before"), b"<typing>")
+    bench.outbox.send_latest(("receipt",), b"<receipt>")
+    bench.transport.is_stuck = True
+    bench.outbox.pause()
+    bench.outbox.send_passing(("typing", "paused"), b"<typing>")
+    bench.outbox.send(b"<message>")
+    bench.loop.pass_time(1)
+    bench.transport.read()
+    bench.outbox.resume()
+    bench.loop.tick()
+    assert bench.transport.output == b"<message><receipt>"
+    bench.transport.is_stuck = True
+    bench.outbox.send(b"x")
+    bench.loop.tick()
+    assert not bench.outbox.is_paused
+    bench.outbox.send_passing(("typing",), b"<typing>")
+    bench.transport.read()
+    bench.loop.pass_time(1)
+    bench.outbox.send_passing(("typing",), b"<later>")
+    bench.loop.pass_time(1)
+    assert bench.transport.output == b"<message><receipt>x<later>"
+
+
+def test_what_is_worth_nothing_later_does_not_wait_for_a_resume(bench: Bench) -> None:
+    """It would be shown behind messages that came after it."""
+    bench.outbox.hold()
+    bench.outbox.send_passing(("typing",), b"<typing>")
+    bench.outbox.send(b"<message>")
+    bench.outbox.release()
+    bench.loop.pass_time(1)
+    assert bench.transport.output == b"<message>"
+    bench.outbox.shut()
+    bench.outbox.send_passing(("typing",), b"<typing>")
+
+
 # ------------------------------------------------------------------------------------------------------------ resume
 
 

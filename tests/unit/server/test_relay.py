@@ -108,12 +108,60 @@ async def test_typing_and_receipts_cross(pair: Pair) -> None:
     await pair.here.make(M1, "alice", "bob")
     alice, bob = await pair.here.enter("alice"), await pair.there.enter("bob")
     await alice.ask(type="typing", match=M1, on=True)
-    await alice.ask(type="message.send", id=1, match=M1, client_id="c1", body={"text": "hi"})
+    await pair.settle()
     await pair.there.advance(1)
+    await alice.ask(type="message.send", id=1, match=M1, client_id="c1", body={"text": "hi"})
     assert await pair.hear(bob) == [[("typing", "alice", True), ("message", 2)]]
     await bob.ask(type="receipt", match=M1, read=2)
     await pair.here.advance(1)
     assert ("receipt", "bob") in (await pair.hear(alice))[0]
+
+
+async def test_typing_that_still_waits_elsewhere_is_dropped_for_its_message(pair: Pair) -> None:
+    """Of every kind; nothing else is."""
+    await pair.here.make(M1, "alice", "bob", "carol")
+    alice, bob, carol = await pair.here.enter("alice"), await pair.there.enter("bob"), await pair.here.enter("carol")
+    for kind in ("text", "recording"):
+        alice.send(type="typing", match=M1, on=True, kind=kind)
+    carol.send(type="typing", match=M1, on=True)
+    await pair.settle()
+    await alice.ask(type="message.send", id=1, match=M1, client_id="c1", body={"text": "hi"})
+    assert await pair.hear(bob) == [[("typing", "carol", True), ("message", 2)]]
+    await alice.ask(type="typing", match=M1, on=False)
+    await pair.there.advance(1)
+    assert await pair.hear(bob) == [[]]
+
+
+async def test_a_message_from_another_device_ends_what_this_node_told(pair: Pair) -> None:
+    """It may be shown behind it on a third node: `off` follows; and what the user writes next is told at once."""
+    await pair.here.make(M1, "alice", "bob")
+    phone, laptop, bob = await pair.here.enter("alice"), await pair.there.enter("alice"), await pair.there.enter("bob")
+    await phone.ask(type="typing", match=M1, on=True)
+    await pair.there.advance(1)
+    await laptop.ask(type="message.send", id=1, match=M1, client_id="c1", body={"text": "hi"})
+    await pair.settle()
+    await pair.there.advance(1)
+    assert await pair.hear(bob) == [[("typing", "alice", True), ("message", 2), ("typing", "alice", False)]]
+    assert await pair.hear(phone) == [[("message", 2)]]
+    await phone.ask(type="typing", match=M1, on=True)
+    await pair.settle()
+    await pair.there.advance(1)
+    assert await pair.hear(bob) == [[("typing", "alice", True)]]
+    assert pair.there.delivery.event(ALICE, "coupon", {}) == 1
+    await pair.settle()
+    assert pair.here.typing.concerns((ALICE,))
+
+
+async def test_who_is_removed_by_another_node_stops_writing(pair: Pair) -> None:
+    await pair.here.make(M1, "alice", "bob", "carol")
+    alice, bob = await pair.here.enter("alice"), await pair.there.enter("bob")
+    await alice.ask(type="typing", match=M1, on=True)
+    await pair.there.advance(1)
+    await pair.hear(bob)
+    await pair.there.make(M1, "bob", "carol")
+    await pair.settle()
+    await pair.there.advance(1)
+    assert await pair.hear(bob) == [[("members", 2), ("typing", "alice", False)]]
 
 
 async def test_events_of_the_app_cross(pair: Pair) -> None:

@@ -6,6 +6,7 @@ import pytest
 from typing_extensions import override
 
 from protocol.close_codes import CloseCode
+from protocol.from_client import TypingKind
 from protocol.from_server import SyncedMatch
 from protocol.ids import MatchId, UserId
 from protocol.limits import HELLO_CURSORS_MAX, RESUME_ENTRIES_MAX
@@ -83,20 +84,20 @@ async def test_what_was_missed_follows_the_welcome_oldest_first(board: Switchboa
 
 
 async def test_pushes_and_answers_during_the_resume_come_after_it(board: Switchboard) -> None:
-    """Also those that are only true for the moment: nothing comes before the welcome."""
+    """Nothing comes before the welcome; what is only worth telling at the moment is not kept for later."""
     await board.make("m1", "alice", "bob")
     cursor = await last_of(board, "m1")
     await world(board).fill(2, match="m1")
     bob = await board.enter("bob")
     client = hello(board, m1=cursor)
-    board.delivery.typing(BOB, MatchId("m1"), (ALICE, BOB), on=True)
+    board.delivery.typing(BOB, MatchId("m1"), (ALICE, BOB), on=True, kind=TypingKind.TEXT)
     (live,) = await world(board).fill(1, sender="bob", match="m1")
     board.delivery.message_stored(live, bob.peer)
     client.send(type="ping", id="early")
     board.loop.pass_time(1)
     assert client.line.heard() == []
     heard = short(await client.listen())
-    assert heard == [("welcome",), *entries("m1", 2, 3, 4), *entries("m1", 4), ("ok",), ("typing", "m1")]
+    assert heard == [("welcome",), *entries("m1", 2, 3, 4), *entries("m1", 4), ("ok",)]
 
 
 class WatchedStore(MemoryStore):

@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from msgspec import Raw
 from msgspec.structs import replace
 
 from protocol.close_codes import CloseCode
-from protocol.ids import MatchId, UserId
+from protocol.ids import ClientId, MatchId, UserId
+from protocol.limits import TYPING_MEMBERS_MAX
 from server.core.keys import keys_of_jwks
-from server.core.log import MembersSet
+from server.core.log import Append, Appended, MembersSet
 from server.core.rate_limits import RatePolicy
 from server.core.tokens import Claims
 from server.lookups import LOOKUPS_MAX, RETRY_MS, UNDER_WAY_MAX
@@ -533,6 +535,54 @@ async def test_typing_is_forwarded_to_the_other_members_within_its_interval(boar
     await board.advance(1)
     assert await typed(bob) == [[(M1, "alice", False)]]
     assert (board.telemetry.typing_forwarded, board.telemetry.typing_suppressed) == (2, 1)
+
+
+async def test_each_kind_of_typing_is_told_apart(board: Switchboard) -> None:
+    """A message ends both, a departure what was shown."""
+    alice, bob = await board.enter("alice"), await board.enter("bob")
+    for kind in ("text", "recording", "recording"):
+        await alice.ask(type="typing", match=M1, on=True, kind=kind)
+    await board.advance(1)
+    assert await kinds(bob) == [(True, None), (True, "recording")]
+    await alice.ask(type="typing", match=M1, on=False)
+    alice.hang_up()
+    await board.advance(1)
+    assert await kinds(bob) == [(False, None), (False, "recording")]
+
+
+async def kinds(client: Client) -> list[tuple[object, object]]:
+    return [(message["on"], message.get("kind")) for message in await client.listen()]
+
+
+async def test_typing_is_not_told_in_a_crowd(board: Switchboard) -> None:
+    """It is answered all the same, and what was shown before the crowd came is taken back."""
+    crowd = [f"u{number}" for number in range(TYPING_MEMBERS_MAX - 1)]
+    await board.make("m2", "alice", *crowd)
+    alice, other = await board.enter("alice"), await board.enter(crowd[0])
+    await alice.ask(type="typing", match="m2", on=True)
+    await board.advance(1)
+    assert await typed(other) == [[("m2", "alice", True)]]
+    await board.make("m2", "alice", *crowd, "one more")
+    await board.advance(3)
+    await other.listen()
+    assert (await alice.ask(type="typing", id=1, match="m2", on=True))[-1] == {"type": "ok", "id": 1}
+    await alice.ask(type="typing", id=2, match="m2", on=False)
+    await alice.ask(type="typing", id=3, match="m2", on=True)
+    await board.advance(1)
+    assert await typed(other) == [[("m2", "alice", False)]]
+    assert (board.telemetry.typing_forwarded, board.telemetry.typing_suppressed) == (2, 2)
+
+
+async def test_typing_that_waits_for_the_store_is_ended_by_a_message(board: Switchboard) -> None:
+    """It would be shown behind it."""
+    alice, bob = await board.enter("alice"), await board.enter("bob")
+    board.hub._members.clear()
+    alice.send(type="typing", match=M1, on=True)
+    (stored,) = await board.store.append([Append(MatchId(M1), alice.peer.user, ClientId("c1"), Raw(b'{"text":"hi"}'))])
+    assert isinstance(stored, Appended)
+    board.delivery.message_stored(stored, alice.peer)
+    await board.advance(1)
+    assert [message["type"] for message in await bob.listen()] == ["message"]
 
 
 async def test_typing_in_a_match_that_is_not_known_here_asks_the_store(board: Switchboard) -> None:
