@@ -14,7 +14,6 @@ from protocol.errors import ErrorCode
 from protocol.from_client import History, Matches, PresenceWatch, Sync
 from protocol.from_server import Error, HistoryPage, MatchesPage, Presence, Synced, Watching
 from protocol.ids import RequestId, UserId
-from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX
 from server.core.log import EntryPage, Refused, SummaryPage, SyncResult
 from server.core.session import refusal
 from server.core.summaries import SUMMARIES_MAX_BYTES, cut_summaries
@@ -24,6 +23,7 @@ from server.peer import LookupQueue, Peer, error_of
 from server.ports import Bus, Store
 from server.reads import Reads
 from server.telemetry import Telemetry
+from server.views import Views
 
 UNDER_WAY_MAX: Final = 2
 LOOKUPS_MAX: Final = 100
@@ -40,6 +40,10 @@ class LookupParts(Protocol):
     @property
     def store(self) -> Store:
         """Where the answers are."""
+
+    @property
+    def views(self) -> Views:
+        """What a user gets to see of them."""
 
     @property
     def reads(self) -> Reads:
@@ -130,7 +134,7 @@ class Lookups:
         def answer(page: EntryPage) -> None:
             peer.say(HistoryPage(asked.id, asked.match, page.entries, page.complete))
 
-        page = partial(self._parts.store.history, asked.match, peer.user)
+        page = partial(self._parts.views.history, asked.match, peer.user)
         self.read(peer, asked.id, partial(page, before=asked.before, after=asked.after, limit=asked.limit), answer)
 
     def _sync(self, peer: Peer, asked: Sync) -> None:
@@ -139,15 +143,14 @@ class Lookups:
             self._parts.telemetry.resets += sum(synced.reset for synced in result.matches.values())
             peer.say(Synced(asked.id, result.matches, result.receipts))
 
-        sync = partial(self._parts.store.sync, peer.user, asked.cursors)
-        self.read(peer, asked.id, partial(sync, entries=RESUME_ENTRIES_MAX, budget_bytes=PAGE_MAX_BYTES), answer)
+        self.read(peer, asked.id, partial(self._parts.views.sync, peer.user, asked.cursors), answer)
 
     def _matches(self, peer: Peer, asked: Matches) -> None:
         def answer(page: SummaryPage) -> None:
             page = cut_summaries(page, SUMMARIES_MAX_BYTES)
             peer.say(MatchesPage(asked.id, page.matches, page.complete))
 
-        self.read(peer, asked.id, partial(self._parts.store.summaries, peer.user, asked.before, asked.limit), answer)
+        self.read(peer, asked.id, partial(self._parts.views.summaries, peer.user, asked.before, asked.limit), answer)
 
     # ---- presence
 

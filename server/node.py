@@ -56,16 +56,18 @@ from server.hub import Hub, Recipient
 from server.identities import Identities
 from server.journal import Journal, Routing
 from server.peer import Peer
+from server.people import People
 from server.ports import Clock, StoreUnavailable, StoreUnusable
 from server.reads import Reads
 from server.relay import Relay, RelayParts
 from server.relays import Relays, open_relays
-from server.resume import Resumer, WelcomeFacts
+from server.resume import ResumeParts, Resumer, WelcomeFacts
 from server.revoker import Revoker, RevokerParts
 from server.router import Parts, Router
 from server.settings import Settings
 from server.telemetry import CommitWatch, ReadWatch, Telemetry
 from server.upkeep import Upkeep
+from server.views import Views
 from signaling.decision import Rules
 
 READ_LANES: Final = 4
@@ -157,6 +159,8 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     flusher, proxies = make_flusher(asyncio.get_running_loop(), limits), TrustedProxies(settings.trusted_proxies)
     hub, journal = Hub(flusher, telemetry), _journal(backends, CommitWatch(telemetry, clock.now))
     reads, logins = Reads(store, READ_LANES, watch=ReadWatch(telemetry, clock.now)), Reads(store, LOGIN_LANES)
+    people = People(store)
+    views = Views(store, people)
     relays, ice_reads = open_relays(settings, clock, shared.limiter, telemetry), Reads(store, ICE_LANES)
     typing = TypingBook(settings.typing_interval_ms / 1000, settings.typing_expires_ms / 1000)
     delivery, (verifier, minter) = Delivery(hub, bus, typing, watches, telemetry), _tokens(settings)
@@ -209,12 +213,14 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             reads=reads,
             logins=logins,
             hub=hub,
+            people=people,
+            views=views,
             delivery=delivery,
             calls=exchange,
             bus=bus,
             watches=watches,
             typing=typing,
-            resumer=Resumer(store, reads, hub, _welcome_facts(settings), telemetry),
+            resumer=Resumer(ResumeParts(store, reads, people, views, hub, _welcome_facts(settings), telemetry)),
             identities=identities,
             sessions=sessions,
             message_buckets=messages,
@@ -235,6 +241,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     endpoints = Endpoints(
         ApiParts(
             store=store,
+            views=views,
             journal=journal,
             delivery=delivery,
             members_set=router.members_set,
@@ -253,6 +260,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
         RelayParts(
             bus=bus,
             hub=hub,
+            people=people,
             delivery=delivery,
             calls=exchange,
             store=store,
@@ -316,6 +324,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             *relays.work,
             relay.run,
             revoker.run,
+            people.run,
             failures.run,
             *exchange.work,
             *((upkeep.run,) if upkeep else ()),

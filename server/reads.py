@@ -15,9 +15,10 @@ from typing import Final, TypeVar
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.ids import UserId
 from protocol.limits import MATCHES_PAGE_MAX
-from server.core.log import Refused, SummaryPage
+from server.core.log import Refused
 from server.ports import Store, StoreUnavailable
 from server.telemetry import ReadWatch
+from server.views import Arrival, arrivals
 
 # Reads that wait; a closure of about 500 bytes each.
 QUEUE_MAX: Final = 10_000
@@ -32,7 +33,7 @@ _FAULT: Final = Refused(ErrorCode.INTERNAL, CATALOGUE[ErrorCode.INTERNAL].what_t
 _FAILED: Final = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL})
 
 R = TypeVar("R")
-Welcomed = Callable[[SummaryPage | Refused], None]
+Welcomed = Callable[[Arrival | Refused], None]
 Lane = Callable[[], Coroutine[None, None, None]]
 
 
@@ -98,7 +99,7 @@ class Reads:
         self._wake.release()
 
     def welcome(self, user: UserId, done: Welcomed) -> None:
-        """Read the newest matches of `user`, together with those of others who come at the same time."""
+        """Read what `user` is welcomed with, together with that of others who come at the same time."""
         if self._refuses_more():
             _tell(done, _unavailable())
             return
@@ -136,14 +137,14 @@ class Reads:
     async def _read_welcomes(self) -> None:
         users = tuple(islice(self._welcomes, WELCOMES_MAX))
         waiting = [self._welcomes.pop(user) for user in users]
-        pages: Sequence[SummaryPage | Refused] = [_unavailable()] * len(users)
+        found: Sequence[Arrival | Refused] = [_unavailable()] * len(users)
         try:
-            answer = await self._answer(lambda: self._store.welcome(users, MATCHES_PAGE_MAX))
-            pages = [answer] * len(users) if isinstance(answer, Refused) else answer
+            answer = await self._answer(lambda: arrivals(self._store, users, MATCHES_PAGE_MAX))
+            found = [answer] * len(users) if isinstance(answer, Refused) else answer
         finally:
-            for page, everybody in zip(pages, waiting, strict=True):
+            for arrival, everybody in zip(found, waiting, strict=True):
                 for done in everybody:
-                    _tell(done, page)
+                    _tell(done, arrival)
 
     async def _answer(self, read: Callable[[], Awaitable[R]]) -> R | Refused:
         began = self._watch.now() if self._watch else 0.0

@@ -17,13 +17,14 @@ from protocol.calls import CallId
 from protocol.close_codes import CloseCode
 from protocol.from_server import Degraded, Presence
 from protocol.ids import MatchId, Seq, UserId
-from server.core.notices import CallNews, MembersNews, Notice
+from server.core.notices import Blocked, CallNews, MembersNews, Notice, PersonNews
 from server.core.routes import ROUTES_KEPT_S, Route
 from server.core.sealed import Sealed, is_sealed, unseal
 from server.core.typing import TYPING
 from server.delivery import TAKEN_BACK, Delivery
 from server.hub import Hub, Recipient, frame
 from server.outbox import payload_of
+from server.people import People
 from server.ports import Bus, Key, RouteLog, Store, StoreUnavailable
 from server.retelling import CallStates, Retelling, Told
 from server.telemetry import Telemetry, event
@@ -83,6 +84,7 @@ class RelayParts(Struct, frozen=True):
 
     bus: Bus
     hub: Hub
+    people: People
     delivery: Delivery
     calls: CallsElsewhere
     store: Store
@@ -146,6 +148,8 @@ class Relay:
             self._members_news(notice)
         elif isinstance(notice, CallNews):
             self._parts.calls.heard(notice)
+        elif isinstance(notice, Blocked | PersonNews):
+            self._parts.people.heard(notice)
         else:
             self._parts.apply(notice)
 
@@ -174,6 +178,7 @@ class Relay:
         """Tell again, in the next round, what was committed since then; other news may have been missed, too."""
         self._parts.telemetry.repairs += 1
         self._forget()
+        self._parts.people.forget()
         self._repair_from(since)
 
     def _forget(self) -> None:
@@ -193,6 +198,7 @@ class Relay:
         self._is_alive = alive
         self._parts.hub.hears_others(hears=alive)
         self._parts.calls.hears_others(hears=alive)
+        self._parts.people.hears_others(hears=alive)
         self._forget()
         _log.warning("bus.alive" if alive else "bus.away", extra=event(reason=self._parts.bus.trouble))
         framed = frame(Degraded(active=not alive))

@@ -5,6 +5,7 @@ the store is read waits in the outbox behind the resume (clients drop what they 
 drains, at most one page of PAGE_MAX_BYTES at a time, so that a long absence cannot overflow the outbox.
 """
 
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 
@@ -14,14 +15,20 @@ from protocol.close_codes import CloseCode
 from protocol.from_client import Hello
 from protocol.from_server import Error, Gap, Limits, MatchLeft, Reset, SyncedMatch, Timers, Welcome
 from protocol.ids import Cursor, MatchId
-from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX, SYNC_CURSORS_MAX
+from protocol.limits import RESUME_ENTRIES_MAX, SYNC_CURSORS_MAX
 from server.core.log import Refused, SummaryPage, SyncResult
+from server.core.people import Person
 from server.core.summaries import SUMMARIES_MAX_BYTES, cut_summaries
 from server.hub import Hub, frame
 from server.peer import Peer
+from server.people import People
 from server.ports import Store
 from server.reads import Reads
 from server.telemetry import Telemetry
+from server.views import Arrival, Views
+
+Arrived = Callable[[Peer, Person], None]
+# A connection is about to be welcomed, and this is what is kept of its user.
 
 
 class WelcomeFacts(Struct, frozen=True):
@@ -31,71 +38,92 @@ class WelcomeFacts(Struct, frozen=True):
     limits: Limits
 
 
+class ResumeParts(Struct, frozen=True):
+    """What resumes work with."""
+
+    store: Store
+    reads: Reads
+    people: People
+    views: Views
+    hub: Hub
+    facts: WelcomeFacts
+    telemetry: Telemetry
+
+
 class Resumer:
     """Starts resumes; one for all peers."""
 
-    __slots__ = ("facts", "hub", "reads", "store", "telemetry")
+    __slots__ = ("_parts",)
 
-    def __init__(self, store: Store, reads: Reads, hub: Hub, facts: WelcomeFacts, telemetry: Telemetry) -> None:
-        self.store = store
-        self.reads = reads
-        self.hub = hub
-        self.facts = facts
-        self.telemetry = telemetry
+    def __init__(self, parts: ResumeParts) -> None:
+        self._parts = parts
 
-    def start(self, peer: Peer, hello: Hello) -> None:
+    def start(self, peer: Peer, hello: Hello, arrived: Arrived) -> None:
         """Welcome `peer`, which is registered in the hub already, and send what it missed."""
         peer.outbox.hold()
-        self.telemetry.resumes += bool(hello.cursors)
-        resume = _Resume(self, peer, hello)
-        self.reads.welcome(peer.user, peer.shield(resume.welcome))
+        self._parts.telemetry.resumes += bool(hello.cursors)
+        _Resume(self._parts, peer, hello, arrived).start()
 
 
 class _Resume:
     """One peer's way from hello to live."""
 
-    __slots__ = ("_cursors", "_hello", "_peer", "_resumer", "_sent", "_summarised")
+    __slots__ = ("_arrived", "_cursors", "_hello", "_parts", "_peer", "_sent", "_summarised")
 
-    def __init__(self, resumer: Resumer, peer: Peer, hello: Hello) -> None:
-        self._resumer = resumer
+    def __init__(self, parts: ResumeParts, peer: Peer, hello: Hello, arrived: Arrived) -> None:
+        self._parts = parts
         self._peer = peer
         self._hello = hello
+        self._arrived = arrived
         # What is still to be read, in the client's order, and how many entries of each match were sent.
         self._cursors: dict[MatchId, Cursor] = dict(hello.cursors)
         self._sent: dict[MatchId, int] = {}
         # The welcome tells how far their members are.
         self._summarised: frozenset[MatchId] = frozenset()
 
-    def welcome(self, page: SummaryPage | Refused) -> None:
+    def start(self) -> None:
+        self._parts.reads.welcome(self._peer.user, self._peer.shield(self._welcomed))
+
+    def _welcomed(self, arrival: Arrival | Refused) -> None:
         if not self._peer.is_live:
             return
-        if isinstance(page, Refused):
-            self._give_up(page)
+        if isinstance(arrival, Refused):
+            self._give_up(arrival)
             return
-        hub = self._resumer.hub
+        person = self._parts.people.learn(self._peer.user, arrival.person)
+        if person is None or person.apart != arrival.person.apart:  # Somebody was blocked while this was read.
+            self.start()
+            return
+        self._arrived(self._peer, person)
+        self._welcome(arrival.page, person)
+
+    def _welcome(self, page: SummaryPage, person: Person) -> None:
+        hub = self._parts.hub
         self._summarised = frozenset(summary.match for summary in page.matches)
         for summary in page.matches:
             hub.learn(summary.match, tuple(member.user for member in summary.members), summary.last_seq)
             if self._cursors.get(summary.match) == (summary.last_seq, summary.last_at):
                 del self._cursors[summary.match]  # Up to date, which most are: nothing to read.
-        framed = self._welcome(page)
+        framed = self._framed(page, person)
         if len(framed) > SUMMARIES_MAX_BYTES:
-            framed = self._welcome(cut_summaries(page, SUMMARIES_MAX_BYTES))
+            framed = self._framed(cut_summaries(page, SUMMARIES_MAX_BYTES), person)
         self._send(framed)
         self._read_next()
 
-    def _welcome(self, page: SummaryPage) -> bytes:
-        facts = self._resumer.facts
+    def _framed(self, page: SummaryPage, person: Person) -> bytes:
+        facts = self._parts.facts
         return frame(
             Welcome(
                 id=self._hello.id,
                 user=self._peer.user,
                 session=self._peer.session,
-                store_epoch=self._resumer.store.epoch,
+                store_epoch=self._parts.store.epoch,
                 timers=facts.timers,
                 limits=facts.limits,
                 matches=page.matches,
                 complete=page.complete,
+                presence=person.presence,
+                blocked=tuple(sorted(person.blocked)),
             )
         )
 
@@ -106,11 +134,8 @@ class _Resume:
             self._peer.outbox.release()
             return
         some = dict(islice(self._cursors.items(), SYNC_CURSORS_MAX))
-        store, user = self._resumer.store, self._peer.user
-        self._resumer.reads.submit(
-            lambda: store.sync(user, some, entries=RESUME_ENTRIES_MAX, budget_bytes=PAGE_MAX_BYTES),
-            self._peer.shield(partial(self._synced, some)),
-        )
+        sync = partial(self._parts.views.sync, self._peer.user, some)
+        self._parts.reads.submit(sync, self._peer.shield(partial(self._synced, some)))
 
     def _synced(self, asked: dict[MatchId, Cursor], result: SyncResult | Refused) -> None:
         if not self._peer.is_live:
@@ -142,7 +167,7 @@ class _Resume:
         for entry in entries:
             self._send(frame(entry))
         if synced.reset:
-            self._resumer.telemetry.resets += 1
+            self._parts.telemetry.resets += 1
             self._send(frame(Reset(match)))
             if synced.left:
                 self._send(frame(MatchLeft(match)))
@@ -160,7 +185,7 @@ class _Resume:
         return False
 
     def _send_gap(self, match: MatchId) -> None:
-        self._resumer.telemetry.gaps += 1
+        self._parts.telemetry.gaps += 1
         self._send(frame(Gap(match)))
 
     def _send(self, framed: bytes) -> None:

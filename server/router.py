@@ -34,7 +34,8 @@ from protocol.ids import RequestId, Seq, SessionId, UserId
 from server.calls.exchange import Exchange
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MatchState, MembersSet, Refused
 from server.core.notices import Kick
-from server.core.presence import Departure
+from server.core.people import Person
+from server.core.presence import Departure, Shown
 from server.core.rate_limits import UserBuckets
 from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say, refusal
 from server.core.sessions import SessionInfo
@@ -47,10 +48,12 @@ from server.identities import Identities
 from server.journal import Journal
 from server.lookups import Lookups
 from server.peer import Peer, Wheel, error_of
+from server.people import People
 from server.ports import Bus, Clock, Sessions, Store
 from server.reads import Reads
 from server.resume import Resumer
 from server.telemetry import Telemetry
+from server.views import Views
 
 REPLACED: Final = "a newer connection of this session took over"
 
@@ -66,6 +69,8 @@ class Parts(Struct, frozen=True):
     reads: Reads
     logins: Reads
     hub: Hub
+    people: People
+    views: Views
     delivery: Delivery
     calls: Exchange
     bus: Bus
@@ -94,6 +99,7 @@ class Router:
         self._is_leaving = False
         self.wheel = parts.wheel
         self.telemetry = parts.telemetry
+        parts.people.start(self._person_changed)
 
     def carry_out(self, peer: Peer, actions: Actions) -> None:
         """Do all of `actions`, in order; the frequent ones are looked for first."""
@@ -140,6 +146,7 @@ class Router:
             parts.message_buckets.leave(peer.user)
             for match, kind in parts.typing.user_left(peer.user):
                 parts.delivery.typing(peer.user, match, parts.hub.members(match) or (), on=False, kind=kind)
+            parts.people.go(peer.user)
 
     def members_set(self, change: MembersSet) -> None:
         """A match has other members: tell them, and let nobody watch whom they share no match with any more."""
@@ -249,15 +256,30 @@ class Router:
         peer.info = _info(peer, action.hello, parts)
         parts.sessions.add(peer.info)
         peer.conversation.share_messages(parts.message_buckets.join(user, self.wheel.now()))
-        parts.bus.register(user, peer.session)
+        parts.people.come(user)
+        # Frames for the user come from now on. Presence counts the connection when it is known how the user wants to be
+        # shown: who is invisible never looks online.
+        parts.bus.register(user, peer.session, None)
         if replaced is not None:  # After the new one is there: its user was never away.
             replaced.close(CloseCode.REPLACED, REPLACED)
         elif action.hello.session:  # It may live on another node, where only its own user's is closed.
             parts.bus.announce(Kick(user, int(CloseCode.REPLACED), REPLACED, action.hello.session))
-        parts.resumer.start(peer, action.hello)
+        parts.resumer.start(peer, action.hello, self._arrived)
         parts.calls.opened(peer)
         if parts.hub.is_degraded:  # It is held behind the welcome.
             peer.send(frame(Degraded(active=True)))
+
+    # ---- people
+
+    def _arrived(self, peer: Peer, person: Person) -> None:
+        """A connection is about to be welcomed: from now on it counts."""
+        self._parts.bus.register(peer.user, peer.session, _shown(person))
+
+    def _person_changed(self, user: UserId, before: Person | None, after: Person) -> None:
+        """Something else is known of a user who is connected here."""
+        if before is not None and before.version != after.version:
+            for recipient in self._parts.hub.connections(user):
+                self._parts.bus.register(user, recipient.session, _shown(after))
 
     # ---- answers
 
@@ -336,6 +358,11 @@ def _info(peer: Peer, hello: Hello, parts: Parts) -> SessionInfo:
     claims = peer.claims
     assert claims is not None  # Open comes after they were accepted
     return SessionInfo(peer.user, peer.session, hello.device, parts.clock.micros(), parts.sessions.node, claims)
+
+
+def _shown(person: Person) -> Shown:
+    """Return what a connection says of its user."""
+    return Shown(presence=person.presence, version=person.version)
 
 
 def _optional(request_id: RequestId | UnsetType) -> RequestId | None:

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from protocol.calls import CallId
+from protocol.from_server import OwnPresence
 from protocol.ids import MatchId, Micros, Seq, SessionId, UserId
 
 
@@ -41,6 +42,25 @@ class Revoked(Struct, frozen=True, tag="revoked"):
     until: Micros | None = None
 
 
+class Blocked(Struct, frozen=True, tag="blocked"):
+    """`user` has blocked `other`, or taken it back; the store has it.
+
+    It may come late, and in another order than it happened: whoever hears of it does not rely on it but reads again.
+    """
+
+    user: UserId
+    other: UserId
+    on: bool
+
+
+class PersonNews(Struct, frozen=True, tag="person"):
+    """This is how `user` wants to be shown as of `version`; whoever knows a higher one keeps that."""
+
+    user: UserId
+    presence: OwnPresence
+    version: int
+
+
 class CallNews(Struct, frozen=True, tag="call"):
     """The call's row is at `version` and holds `value`, JSON; whoever knows a later one keeps that."""
 
@@ -50,7 +70,8 @@ class CallNews(Struct, frozen=True, tag="call"):
     value: Raw
 
 
-Notice = MembersNews | Kick | Revoked | CallNews
+Notice = MembersNews | Kick | Revoked | Blocked | PersonNews | CallNews
+PeopleNews = Blocked | PersonNews
 
 _decode: Final[Callable[[bytes], Notice]] = msgspec.json.Decoder(Notice).decode
 _encode: Final = msgspec.json.Encoder().encode

@@ -39,11 +39,13 @@ from server.identities import Identities, IssuerKeys
 from server.journal import Journal, Record, Routing
 from server.outbox import Flusher, Outbox
 from server.peer import Peer
+from server.people import People
 from server.reads import Reads
 from server.relay import Relay, RelayParts
-from server.resume import Resumer, WelcomeFacts
+from server.resume import ResumeParts, Resumer, WelcomeFacts
 from server.router import Parts, Router
 from server.telemetry import Telemetry
+from server.views import Views
 from signaling.decision import Rules
 from tests.support.clock import FakeClock
 from tests.support.route_log import RoutedStore
@@ -231,6 +233,8 @@ class Switchboard:
         self.store: Record = store or routes or MemoryStore(self.clock)
         self.reads = Reads(self.store, 1)
         self.logins = Reads(self.store, 1)
+        self.people = People(self.store)
+        self.views = Views(self.store, self.people)
         self.nodes = beside.nodes if beside else MemoryHubOfNodes(self.clock, 2.0)
         self.bus = self.nodes.bus()
         self.journal = Journal(
@@ -289,6 +293,7 @@ class Switchboard:
             RelayParts(
                 bus=self.bus,
                 hub=self.hub,
+                people=self.people,
                 delivery=self.delivery,
                 calls=self.exchange,
                 store=self.store,
@@ -315,12 +320,16 @@ class Switchboard:
                 reads=self.reads,
                 logins=self.logins,
                 hub=self.hub,
+                people=self.people,
+                views=self.views,
                 delivery=self.delivery,
                 calls=self.exchange,
                 bus=self.bus,
                 watches=self.watches,
                 typing=self.typing,
-                resumer=Resumer(self.store, self.reads, self.hub, FACTS, self.telemetry),
+                resumer=Resumer(
+                    ResumeParts(self.store, self.reads, self.people, self.views, self.hub, FACTS, self.telemetry)
+                ),
                 identities=self.identities,
                 sessions=self.sessions,
                 message_buckets=UserBuckets(self.policy.messages),
@@ -375,7 +384,7 @@ class Switchboard:
             await asyncio.sleep(0)  # what the bus hands over arrives in the next turn
             is_quiet = (
                 self.exchange.is_quiet and not self.loop.ready and not self.reads.queued and not self.logins.queued
-            )
+            ) and not self.people.is_reading
             self.loop.tick()
             is_quiet = is_quiet and not self.loop.ready and not self.reads.queued
 
@@ -407,7 +416,7 @@ async def _finished(reads: Reads) -> None:
 
 def lanes_of(board: Switchboard) -> tuple[Callable[[], Coroutine[None, None, None]], ...]:
     """Return what has to run; rounds are the test's."""
-    return (*board.journal.lanes, *board.reads.lanes, *board.logins.lanes, *board.exchange.work[:1])
+    return (*board.journal.lanes, *board.reads.lanes, *board.logins.lanes, *board.exchange.work[:1], board.people.run)
 
 
 @asynccontextmanager

@@ -50,6 +50,7 @@ from server.identities import Identities
 from server.journal import Journal
 from server.ports import Clock, Sessions, Store
 from server.revoker import Revoker
+from server.views import Views
 
 TICKET_TTL_S: Final = 30
 
@@ -66,6 +67,7 @@ class ApiParts(Struct, frozen=True):
     """What the API works with; made by `server.app`. Without a `minter` this node mints no tokens."""
 
     store: Store
+    views: Views
     journal: Journal
     delivery: Delivery
     members_set: Callable[[MembersSet], None]
@@ -161,7 +163,7 @@ class Endpoints:
         user = user_in_path(request)
         await self._parts.callers.user_or_backend(request, user)
         page = paging(request, of_matches=True)
-        found = await self._parts.store.summaries(user, page.before, page.limit)
+        found = await self._parts.views.summaries(user, page.before, page.limit)
         return answer(MatchesAnswer(found.matches, found.complete))
 
     # ---- messages
@@ -169,8 +171,8 @@ class Endpoints:
     async def list_messages(self, request: Request) -> Response:
         claims = await self._parts.callers.anyone(request)
         match, page = match_in_path(request), paging(request)
-        viewer = None if claims is None else claims.user
-        history = partial(self._parts.store.history, match, viewer)
+        store, views = self._parts.store, self._parts.views
+        history = partial(store.history, match, None) if claims is None else partial(views.history, match, claims.user)
         found = unrefused(await history(before=page.before, after=page.after, limit=page.limit))
         return answer(MessagesAnswer(found.entries, found.complete))
 

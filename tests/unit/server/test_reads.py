@@ -9,9 +9,10 @@ import pytest
 
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
-from server.core.log import MatchState, Refused, SummaryPage
+from server.core.log import MatchState, Refused
 from server.ports import StoreUnavailable
 from server.reads import WELCOMES_MAX, Reads
+from server.views import Arrival
 from tests.support.clock import FakeClock
 from tests.support.slow_store import HeldStore
 from tests.support.stores import ALICE, BOB, M
@@ -89,7 +90,7 @@ async def test_welcomes_that_wait_are_read_together_each_user_once(store: HeldSt
     async with running(reads):
         answers = await inbox.enough(4)
     assert store.calls == [("welcome", 3)]
-    pages = [page for page in answers if isinstance(page, SummaryPage)]
+    pages = [arrival.page for arrival in answers if isinstance(arrival, Arrival)]
     assert sorted(len(page.matches) for page in pages) == [0, 1, 1, 1]
 
 
@@ -153,7 +154,7 @@ async def test_a_fault_in_a_read_or_a_callback_ends_nothing_else(
         refused, page = await inbox.enough(2)
     assert isinstance(refused, Refused)
     assert refused.code is ErrorCode.INTERNAL
-    assert isinstance(page, SummaryPage)
+    assert isinstance(page, Arrival)
     assert [record.message for record in caplog.records] == ["reads.store_failed", "reads.callback_failed"]
 
 

@@ -205,6 +205,7 @@ async def test_what_is_not_about_members_is_for_the_revoker() -> None:
         RelayParts(
             bus=board.bus,
             hub=board.hub,
+            people=board.people,
             delivery=board.delivery,
             calls=board.exchange,
             store=board.store,

@@ -2,16 +2,21 @@
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from msgspec import Raw
 from msgspec.structs import replace
 
 from protocol.close_codes import CloseCode
+from protocol.from_client import OwnStatus
+from protocol.from_server import OwnPresence
 from protocol.ids import ClientId, MatchId, UserId
 from protocol.limits import TYPING_MEMBERS_MAX
 from server.core.keys import keys_of_jwks
 from server.core.log import Append, Appended, MembersSet
+from server.core.notices import PersonNews
+from server.core.people import PresenceWish
 from server.core.rate_limits import RatePolicy
 from server.core.tokens import Claims
 from server.lookups import LOOKUPS_MAX, RETRY_MS, UNDER_WAY_MAX
@@ -666,3 +671,40 @@ async def test_a_closed_store_is_refused_as_the_port_says(board: Switchboard) ->
     await board.store.close()
     with pytest.raises(StoreUnavailable):
         await board.store.members((MatchId(M1),))
+
+
+async def test_who_is_invisible_is_never_seen_online(board: Switchboard) -> None:
+    """Not for the moment between the connection and the answer of the store either; their own welcome tells it."""
+    await board.make("m1", "alice", "bob")
+    await board.store.set_presence(UserId("bob"), PresenceWish(OwnStatus.INVISIBLE, "hush"))
+    alice = await board.enter("alice")
+    (watching,) = await alice.ask(type="presence.watch", id=1, users=["bob"])
+    bob = await board.enter("bob")
+    assert bob.welcome["presence"] == {"status": "invisible", "text": "hush", "last_seen": "exact"}
+    again = await board.enter("bob")
+    await board.advance(0.5)
+    again.hang_up()
+    bob.hang_up()
+    await board.advance(5)
+    assert [states_of(watching), await alice.listen()] == [["offline"], []]
+
+
+async def test_how_somebody_wants_to_be_shown_may_change_while_they_are_here(board: Switchboard) -> None:
+    await board.make("m1", "alice", "bob")
+    alice = await board.enter("alice")
+    await board.enter("bob")
+    await alice.ask(type="presence.watch", id=1, users=["bob"])
+    board.relay.notice(PersonNews(UserId("bob"), OwnPresence(OwnStatus.DND, "In an exam"), 1))
+    await board.advance(0.5)
+    (news,) = await alice.listen()
+    (change,) = changes_of(news)
+    assert (change["status"], change["text"], change["change"]) == ("dnd", "In an exam", "status")
+
+
+def changes_of(news: Json) -> list[Json]:
+    """Return the states that a push or an answer has."""
+    return msgspec.convert(news.get("changes", news.get("presence")), list[Json])
+
+
+def states_of(news: Json) -> list[object]:
+    return [each["status"] for each in changes_of(news)]
