@@ -31,10 +31,14 @@ export { IndexedDbStorage, MemoryStorage, openStorage } from "./duologue/storage
 /** @typedef {import("./duologue/calls.js").OngoingCall} OngoingCall */
 /** @typedef {import("./duologue/protocol.js").CallEntry} CallEntry */
 /** @typedef {import("./duologue/connection.js").Status} Status */
+/** @typedef {import("./duologue/myself.js").ClientState} ClientState */
+/** @typedef {import("./duologue/myself.js").PresenceWish} PresenceWish */
 /** @typedef {import("./duologue/outbox.js").OutboxChange} OutboxChange */
 /** @typedef {import("./duologue/protocol.js").Body} Body */
 /** @typedef {import("./duologue/protocol.js").Entry} Entry */
 /** @typedef {import("./duologue/protocol.js").MessageEntry} MessageEntry */
+/** @typedef {import("./duologue/protocol.js").OwnPresence} OwnPresence */
 /** @typedef {import("./duologue/protocol.js").Presence} Presence */
+/** @typedef {import("./duologue/protocol.js").TypingKind} TypingKind */
 /** @typedef {import("./duologue/storage.js").OutboxItem} OutboxItem */
 /** @typedef {import("./duologue/storage.js").Storage} Storage */

@@ -4,11 +4,12 @@
  * See `Duologue` for the interface; `docs/protocol.md` for what it speaks.
  */
 
-/** @import { Body, Entry, Limits, MatchSummary, Member, MessageEntry, Presence, Push, Timers, Welcome } from "./protocol.js" */
+/** @import { Body, Entry, Limits, MatchSummary, Member, MessageEntry, OwnPresence, Presence, Push, Timers, TypingKind, Welcome } from "./protocol.js" */
 /** @import { CallPush } from "./call_types.js" */
 /** @import { Status } from "./connection.js" */
 /** @import { MatchChange } from "./matches.js" */
 /** @import { MatchLog } from "./match_log.js" */
+/** @import { ClientState, PresenceWish } from "./myself.js" */
 /** @import { OutboxChange } from "./outbox.js" */
 /** @import { OutboxItem, Storage } from "./storage.js" */
 
@@ -16,6 +17,7 @@ import { Calls } from "./calls.js";
 import { Connection } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { Matches } from "./matches.js";
+import { Myself } from "./myself.js";
 import { Outbox } from "./outbox.js";
 import { PresenceWatch } from "./presence.js";
 import { DEFAULT_LIMITS, DEFAULT_TIMERS, DuologueError } from "./protocol.js";
@@ -35,6 +37,8 @@ import { listenToThePage } from "./wake.js";
  *   shown before the first connection.
  * @property {string} [device] A name for this machine, 1 to 64 characters.
  * @property {Storage} [storage] Where to keep cursors and unsent messages; IndexedDB by default.
+ * @property {boolean} [followPage] Tell the server when nobody sees the page (`client_state`), so that it holds typing and
+ *   presence back and shows the user as away when no device is looked at; true by default. False: say it by `setClientState`.
  * @property {number} [maxEntries] Entries held in memory per match (default 1000); older ones are read when asked for.
  * @property {(config: RTCConfiguration) => RTCPeerConnection} [connect] Makes peer connections; for tests.
  * @property {(url: string) => WebSocket} [open] Makes the socket; for tests and odd platforms.
@@ -49,8 +53,9 @@ import { listenToThePage } from "./wake.js";
  * @property {number} last_at Microseconds.
  * @property {Entry | null} last The newest entry.
  * @property {number} read How far this user has read (seq).
- * @property {number} delivered_to_all How far the slowest other member's devices are (seq).
- * @property {number} read_by_all How far the slowest other member has read (seq).
+ * @property {number} delivered_to_all How far the slowest other member's devices are (seq), of those that it is told of.
+ * @property {number} read_by_all How far the slowest other member has read (seq), of those that it is told of.
+ * @property {boolean} private_read The others are not shown how far this user has read.
  */
 /**
  * @typedef {object} DuologueEvents
@@ -62,8 +67,10 @@ import { listenToThePage } from "./wake.js";
  * @property {MessageEntry} message As `entry`, messages only.
  * @property {OutboxChange} outbox An unsent message was taken, is being sent, was stored, failed or was discarded.
  * @property {{match: string, user: string}} receipt A member's receipts moved; see `match()`.
- * @property {{match: string, users: string[]}} typing These other users are writing.
- * @property {Presence} presence A watched user came, went or became unknown.
+ * @property {{match: string, users: string[]}} typing These other users are writing; `recordingIn` tells who of them records.
+ * @property {Presence} presence A watched user came, went, is shown otherwise or became unknown.
+ * @property {OwnPresence} ownPresence This user is shown otherwise, by this device or another.
+ * @property {{user: string, on: boolean}} blocked This user blocked somebody, or took it back, on this device or another.
  * @property {{name: string, data: Record<string, unknown>}} event Something the app's backend tells.
  * @property {{active: boolean}} degraded While active, news from other nodes of the server may come late; nothing is lost.
  */
@@ -103,10 +110,18 @@ export class Duologue extends Emitter {
     (match) => this.emit("typing", { match, users: this.#typing.users(match) }),
     () => this.timers,
   );
-  #presence = new PresenceWatch(
-    (message) => this.#connection.request(message),
-    (presence) => this.emit("presence", presence),
-  );
+  #presence = new PresenceWatch({
+    request: (message) => this.#connection.request(message),
+    changed: (presence) => this.emit("presence", presence),
+    isHidden: (user) => this.blocked.has(user),
+  });
+  #myself = new Myself({
+    request: (message) => this.#connection.request(message),
+    send: (message) => this.#connection.send(message),
+    online: () => this.#connection.online,
+    presenceChanged: (presence) => this.emit("ownPresence", presence),
+    blockChanged: (user, on) => this.#blockChanged(user, on),
+  });
   /** Everything about calls; see `Calls`. */
   calls = new Calls({
     request: (message) => this.#connection.request(message),
@@ -117,6 +132,9 @@ export class Duologue extends Emitter {
     connect: (config) => this.options.connect?.(config) ?? new RTCPeerConnection(config),
   });
   #epoch = "";
+  #pageIsShown = true;
+  /** What is held was written by an earlier page, which may have known of other blocks. */
+  #isRestored = false;
   /** @type {Record<string, unknown>} */
   #resumed = {};
   #unread = 0;
@@ -140,6 +158,7 @@ export class Duologue extends Emitter {
       pushed: (push) => this.#pushed(push),
       changed: (status) => this.#statusChanged(status),
     });
+    for (const name of /** @type {const} */ (["joined", "ended"])) this.calls.on(name, () => this.#followPage());
   }
 
   // ---- the connection
@@ -160,12 +179,22 @@ export class Duologue extends Emitter {
     this.#deaf = listenToThePage({
       wake: () => this.#connection.wake(),
       doubt: () => this.#connection.doubt(),
-      leave: () => this.#save(),
+      leave: () => {
+        this.#receipts.flush();
+        void this.#save();
+      },
+      shown: (isShown) => {
+        this.#pageIsShown = isShown;
+        this.#followPage();
+      },
     });
     this.#connection.connect();
   }
 
-  /** End the connection. What is unsent stays stored. `forget`: erase what this browser holds of the user, too. */
+  /**
+   * End the connection with a goodbye: unless another device of the user is there, the others see them offline at once.
+   * What is unsent stays stored. `forget`: erase what this browser holds of the user, too.
+   */
   async close({ forget = false } = {}) {
     this.#deaf();
     this.calls.close();
@@ -288,9 +317,13 @@ export class Duologue extends Emitter {
 
   // ---- people
 
-  /** The user pressed a key in the field for `match`; call it on each. @param {string} match */
-  typing(match) {
-    this.#typing.pressed(match);
+  /**
+   * The user pressed a key in the field for `match`, or goes on recording; call it on each.
+   * @param {string} match
+   * @param {TypingKind} [kind]
+   */
+  typing(match, kind) {
+    this.#typing.pressed(match, kind);
   }
 
   /** The user emptied the field. `send` says it too. @param {string} match */
@@ -298,9 +331,14 @@ export class Duologue extends Emitter {
     this.#typing.stopped(match);
   }
 
-  /** Who else is writing in `match` now. @param {string} match */
+  /** Who else is writing (or recording) in `match` now. @param {string} match */
   typingIn(match) {
     return this.#typing.users(match);
+  }
+
+  /** Who of those in `typingIn` is recording. @param {string} match */
+  recordingIn(match) {
+    return this.#typing.users(match, "recording");
   }
 
   /** Be told of the presence of these users (partners only) instead of those named before. @param {Iterable<string>} users */
@@ -311,6 +349,57 @@ export class Duologue extends Emitter {
   /** What is known of a watched user. @param {string} user */
   presence(user) {
     return this.#presence.of(user);
+  }
+
+  /** How this user is shown to others. */
+  get ownPresence() {
+    return this.#myself.presence;
+  }
+
+  /**
+   * Be shown otherwise from now on, on all devices; what is left out stays. Throws `DuologueError`.
+   * @param {PresenceWish} wish
+   */
+  async setPresence(wish) {
+    await this.#myself.setPresence(wish);
+  }
+
+  /** Whom this user has blocked; empty before the first `ready`. @returns {ReadonlySet<string>} */
+  get blocked() {
+    return this.#myself.blocked;
+  }
+
+  /**
+   * Let nothing pass between this user and `user` from now on, on all devices; they are not told. In a group their messages
+   * become `skip` entries, which are held in place of what was held of them before. Throws `DuologueError`.
+   * @param {string} user
+   */
+  async block(user) {
+    await this.#myself.setBlocked(user, true);
+  }
+
+  /** Take a block back: all is as if it had never been; what was skipped is read again (`reset`). @param {string} user */
+  async unblock(user) {
+    await this.#myself.setBlocked(user, false);
+  }
+
+  /**
+   * Show the others of `match` from now on how far this user has read, or do not. Throws `DuologueError`.
+   * @param {string} match
+   * @param {boolean} on
+   */
+  async setPrivateRead(match, on) {
+    await this.#connection.request({ type: "match.set", match, private_read: on });
+    this.#matches.settings(match, on);
+    this.#saveSoon();
+  }
+
+  /**
+   * Whether somebody looks at this client. Said by itself as the page is shown and hidden, but for `followPage: false`.
+   * @param {ClientState} state
+   */
+  setClientState(state) {
+    this.#myself.setState(state);
   }
 
   // ---- inside
@@ -325,7 +414,12 @@ export class Duologue extends Emitter {
     this.#resumed = this.user ? this.#matches.cursors(this.limits.hello_cursors) : {};
     const { device } = this.options;
     const session = this.#tab?.session;
-    return { cursors: this.#resumed, ...(device ? { device } : {}), ...(session ? { session } : {}) };
+    return {
+      cursors: this.#resumed,
+      ...(device ? { device } : {}),
+      ...(session ? { session } : {}),
+      ...this.#myself.hello(),
+    };
   }
 
   /** @param {string} user */
@@ -341,6 +435,7 @@ export class Duologue extends Emitter {
   async #load(user) {
     const scope = this.#scope(user);
     this.#matches = this.#newMatches();
+    this.#myself.reset();
     this.#storage ??= this.options.storage ?? (await openStorage());
     this.#tab?.release();
     this.#tab = await Tab.claim(scope);
@@ -356,6 +451,7 @@ export class Duologue extends Emitter {
     // What was kept is a help, not a need.
     const kept = await this.#storage.load(scope).catch(() => ({ matches: [], outbox: [] }));
     this.#matches.restore(kept.matches);
+    this.#isRestored = true;
     this.#epoch = kept.matches[0]?.epoch ?? "";
     for (const { match } of kept.matches) this.emit("match", { match, change: "made" });
     await this.#outbox.reload();
@@ -374,6 +470,9 @@ export class Duologue extends Emitter {
     this.#matches.complete = false;
     this.#matches.welcome(welcome.matches, { complete: welcome.complete, resumed: this.#resumed, first: true });
     for (const summary of welcome.matches) this.#tellAgain(summary);
+    this.#myself.welcomed(welcome);
+    if (this.#isRestored) this.#matches.showAnew(this.blocked, { unskipped: true, about: undefined });
+    this.#isRestored = false;
     void this.#presence.renew();
     this.#outbox?.run();
     this.#countUnread();
@@ -410,11 +509,20 @@ export class Duologue extends Emitter {
         this.#matches.receipt(push);
         break;
       case "typing":
-        this.#typing.heard(push.match, push.user, push.on);
+        if (!this.blocked.has(push.user)) this.#typing.heard(push.match, push.user, push.on, push.kind);
         return;
       case "presence":
         this.#presence.heard(push.changes);
         return;
+      case "presence.own":
+        this.#myself.shown(push);
+        return;
+      case "blocked":
+        this.#myself.blocks(push.user, push.on);
+        return;
+      case "match.settings":
+        this.#matches.settings(push.match, push.private_read);
+        break;
       case "event":
         this.emit("event", { name: push.name, data: push.data });
         return;
@@ -442,10 +550,29 @@ export class Duologue extends Emitter {
     this.#saveSoon();
   }
 
+  /**
+   * @param {string} user
+   * @param {boolean} on
+   */
+  #blockChanged(user, on) {
+    if (on) {
+      this.#typing.silence(user);
+      this.#presence.hide(user);
+    } else void this.#presence.renew();
+    this.#matches.showAnew(this.blocked, { unskipped: !on, about: user });
+    this.emit("blocked", { user, on });
+  }
+
+  /** A page that is hidden behind its own call is not left alone. */
+  #followPage() {
+    if (this.options.followPage === false) return;
+    this.#myself.setState(this.#pageIsShown || this.calls.current ? "active" : "inactive");
+  }
+
   /** @param {Entry} entry */
   #applied(entry) {
     if (entry.type === "message") {
-      this.#typing.heard(entry.match, entry.sender, false);
+      this.#typing.done(entry.match, entry.sender);
       if (entry.sender === this.user) this.#outbox?.seen(entry);
     }
     const delivered = this.#matches.logs.get(entry.match)?.markDelivered() ?? 0;
@@ -535,6 +662,8 @@ export class Duologue extends Emitter {
 function view(log) {
   const members = [...log.members].map(([user, { delivered, read }]) => ({ user, delivered, read }));
   const others = members.filter(({ user }) => user !== log.me);
+  // Receipts of those with whom a block stands are not told: nobody waits for them.
+  const told = others.filter(({ delivered }) => delivered > 0);
   return {
     match: log.match,
     members,
@@ -544,8 +673,9 @@ function view(log) {
     last_at: log.lastAt,
     last: log.last,
     read: log.mine.read,
-    delivered_to_all: others.length ? Math.min(...others.map(({ delivered }) => delivered)) : 0,
-    read_by_all: others.length ? Math.min(...others.map(({ read }) => read)) : 0,
+    delivered_to_all: told.length ? Math.min(...told.map(({ delivered }) => delivered)) : 0,
+    read_by_all: told.length ? Math.min(...told.map(({ read }) => read)) : 0,
+    private_read: log.privateRead,
   };
 }
 

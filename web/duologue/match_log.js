@@ -19,6 +19,7 @@
  * @property {Entry | null} last
  * @property {Entry[]} entries
  * @property {boolean} at_start
+ * @property {boolean} [private_read]
  */
 
 const PENDING_MAX = 500;
@@ -41,6 +42,8 @@ export class MatchLog {
   unread = 0;
   /** The unread count is a guess: entries that decide it are not held. Ask the server. */
   unreadIsGuess = false;
+  /** The others are not shown how far this user has read. */
+  privateRead = false;
 
   /** Entries up to this one are part of `unread`. */
   #counted = 0;
@@ -67,6 +70,11 @@ export class MatchLog {
   /** Entries wait for others that did not come yet. */
   get hasGap() {
     return this.#pending.size > 0;
+  }
+
+  /** More than two: what one of them blocked is skipped here, and the rest goes on. */
+  get isGroup() {
+    return this.members.size > 2;
   }
 
   /** This user's own receipts. */
@@ -98,7 +106,8 @@ export class MatchLog {
    */
   adopt(summary, jump) {
     const before = this.mine;
-    this.members = new Map(summary.members.map(({ user, delivered, read }) => [user, { delivered, read }]));
+    this.#adoptMembers(summary);
+    this.privateRead = summary.private_read ?? false;
     this.unread = summary.unread;
     this.#counted = summary.last_seq;
     this.unreadIsGuess = false;
@@ -111,6 +120,18 @@ export class MatchLog {
     if (this.cursor === null || (jump && !same)) this.#jumpTo(summary);
     this.markRead(before.read);
     return dropped;
+  }
+
+  /**
+   * Entries are held that this user should not see, or (`unskipped`) that stand for some which they may see now.
+   * @param {ReadonlySet<string>} blocked
+   * @param {boolean} unskipped
+   */
+  isShownWrongly(blocked, unskipped) {
+    if (!this.isGroup) return false;
+    return this.entries.some((entry) =>
+      entry.type === "message" ? blocked.has(entry.sender) : unskipped && entry.type === "skip",
+    );
   }
 
   /** Forget all entries and the cursor: the log is another one than was thought, or too much was missed. */
@@ -199,6 +220,7 @@ export class MatchLog {
       last: this.last,
       entries,
       at_start: this.atStart && entries.length === this.entries.length,
+      ...(this.privateRead ? { private_read: true } : {}),
     };
   }
 
@@ -210,6 +232,7 @@ export class MatchLog {
   static fromStored(stored, me, maxEntries) {
     const log = new MatchLog(stored.match, me, maxEntries);
     log.members = new Map(stored.members.map(({ user, delivered, read }) => [user, { delivered, read }]));
+    log.privateRead = stored.private_read ?? false;
     log.cursor = stored.cursor;
     log.entries = stored.entries;
     log.atStart = stored.at_start;
@@ -266,6 +289,21 @@ export class MatchLog {
     this.lastSeq = entry.seq;
     this.lastAt = entry.created_at;
     this.last = entry;
+  }
+
+  /**
+   * Receipts only grow. Where a summary tells less of others they are kept from this user, and what was seen stays seen.
+   * @param {MatchSummary} summary
+   */
+  #adoptMembers({ members, last_seq }) {
+    const before = this.members;
+    this.members = new Map(
+      members.map(({ user, delivered, read }) => {
+        const seen = (user !== this.me && before.get(user)) || { delivered: 0, read: 0 };
+        const kept = (/** @type {number} */ told, /** @type {number} */ had) => Math.max(told, Math.min(had, last_seq));
+        return [user, { delivered: kept(delivered, seen.delivered), read: kept(read, seen.read) }];
+      }),
+    );
   }
 
   /** @param {MatchSummary} summary */

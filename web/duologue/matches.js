@@ -45,8 +45,8 @@ export class Matches {
 
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #syncTimers = new Map();
-  /** @type {Set<string>} */
-  #repairing = new Set();
+  /** @type {Map<string, Promise<void>>} */
+  #repairing = new Map();
 
   /** @param {MatchesOptions} options */
   constructor(options) {
@@ -160,7 +160,37 @@ export class Matches {
     if (log) void this.#repair(log, () => this.#readAnew(log));
   }
 
-  /** Ask for the unread count again once receipts have been sent. @param {MatchLog} log */
+  /** The user's own settings of `match`. @param {string} match @param {boolean} privateRead */
+  settings(match, privateRead) {
+    const log = this.logs.get(match);
+    if (!log || log.privateRead === privateRead) return;
+    log.privateRead = privateRead;
+    this.dirty.add(match);
+    this.options.changed(match, "changed");
+  }
+
+  /**
+   * Who is hidden from this user has changed: read again what is shown wrongly, and ask for counts that may be others now.
+   * @param {ReadonlySet<string>} blocked
+   * @param {{unskipped: boolean, about: string | undefined}} what `unskipped`: a `skip` may stand for what can be seen now.
+   *   `about`: the one user concerned; undefined where the counts are fresh.
+   */
+  showAnew(blocked, { unskipped, about }) {
+    for (const log of this.logs.values()) {
+      const again = log.isShownWrongly(blocked, unskipped);
+      const recount = log.isGroup && about !== undefined && log.members.has(about);
+      if (again || recount) void this.#showAnew(log, again);
+    }
+  }
+
+  /** @param {MatchLog} log @param {boolean} again */
+  async #showAnew(log, again) {
+    await this.#repairing.get(log.match);
+    if (again) await this.#repair(log, () => this.#readAnew(log));
+    await this.#askUnread(log);
+  }
+
+  /** Ask for the unread count again. @param {MatchLog} log */
   async #askUnread(log) {
     try {
       // The newest match older than just after this one's newest entry: this one, unless it has changed meanwhile.
@@ -191,7 +221,8 @@ export class Matches {
     const known = this.logs.get(summary.match);
     const log = known ?? new MatchLog(summary.match, this.options.me, this.options.maxEntries);
     this.logs.set(summary.match, log);
-    const dropped = log.adopt(summary, jump);
+    const wasDropped = known?.cursor === null; // and what was to be read in its place did not come
+    const dropped = log.adopt(summary, jump) || wasDropped;
     this.dirty.add(summary.match);
     this.options.changed(summary.match, known ? "changed" : "made");
     if (dropped) this.options.changed(summary.match, "reset");
@@ -235,14 +266,11 @@ export class Matches {
    */
   async #repair(log, work) {
     if (this.#repairing.has(log.match)) return;
-    this.#repairing.add(log.match);
-    try {
-      await patiently(work);
-    } catch {
-      // The connection went away in between (or the server is in lasting trouble): hello resumes from where we are.
-    } finally {
-      this.#repairing.delete(log.match);
-    }
+    // The connection may go away in between (or the server is in lasting trouble): hello resumes from where we are.
+    const repair = patiently(work).catch(() => {});
+    this.#repairing.set(log.match, repair);
+    await repair;
+    this.#repairing.delete(log.match);
     if (log.cursor !== null && log.hasGap && this.logs.get(log.match) === log) {
       this.#syncSoon(log.match, this.options.syncDelayMs());
     }

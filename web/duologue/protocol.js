@@ -59,6 +59,7 @@
  * @property {number} last_at
  * @property {number} unread
  * @property {Entry | null} last
+ * @property {boolean} [private_read] The others are not shown how far this user has read.
  */
 /**
  * @typedef {object} Timers
@@ -98,9 +99,27 @@
  * @property {Limits} limits
  * @property {MatchSummary[]} matches
  * @property {boolean} complete
+ * @property {OwnPresence} [presence]
+ * @property {string[]} [blocked]
  */
 
-/** @typedef {{user: string, status: "online" | "offline" | "unknown", v: number, last_seen?: number}} Presence */
+/**
+ * @typedef {object} Presence How somebody else is.
+ * @property {string} user
+ * @property {"online" | "away" | "dnd" | "offline" | "unknown"} status `dnd`: do not disturb. `unknown`: nobody can tell now,
+ *   or they are none of this user's business.
+ * @property {number} v Of two states of a user the one with the higher `v` is the newer.
+ * @property {string} [text] Their own words.
+ * @property {number} [last_seen] Microseconds; of those who are offline, where known.
+ * @property {"came" | "left" | "status"} [change] What led here; missing in a first state.
+ */
+/**
+ * @typedef {object} OwnPresence How this user is shown to others, on all devices and until it is changed.
+ * @property {"online" | "away" | "dnd" | "invisible"} status `online`: as it is. `invisible`: as if offline.
+ * @property {string} text The user's own words, at most 100 characters.
+ * @property {"exact" | "rounded"} last_seen When they were last seen: to the moment, or to the hour.
+ */
+/** @typedef {"text" | "recording"} TypingKind */
 /** @typedef {{type: "receipt", match: string, user: string, delivered: number, read: number}} ReceiptPush */
 /** @typedef {{entries: Entry[], complete: boolean, reset?: boolean, left?: boolean}} SyncedMatch */
 
@@ -111,8 +130,11 @@
  *   | ({type: "match"} & MatchSummary)
  *   | {type: "match.left", match: string}
  *   | ReceiptPush
- *   | {type: "typing", match: string, user: string, on: boolean}
+ *   | {type: "typing", match: string, user: string, on: boolean, kind?: TypingKind}
  *   | {type: "presence", changes: Presence[]}
+ *   | ({type: "presence.own"} & OwnPresence)
+ *   | {type: "blocked", user: string, on: boolean}
+ *   | {type: "match.settings", match: string, private_read: boolean}
  *   | {type: "event", name: string, data: Record<string, unknown>}
  *   | {type: "gap", match: string}
  *   | {type: "reset", match: string}

@@ -1,16 +1,21 @@
 /** Who is writing: this user, told to the others at a gentle pace; the others, each until told otherwise or for a while. */
 
+/** @import { TypingKind } from "./protocol.js" */
+
 /** @typedef {{typing_interval_ms: number, typing_expires_ms: number}} TypingTimers */
+/** @typedef {{type: "typing", match: string, on: boolean, kind?: TypingKind}} TypingMessage */
+/** @typedef {{sentAt: number, kind: TypingKind, idle: ReturnType<typeof setTimeout>}} Mine */
+/** @typedef {Map<TypingKind, ReturnType<typeof setTimeout>>} Kinds What somebody does, each until its timer ends. */
 
 export class Typing {
-  /** @type {Map<string, {sentAt: number, idle: ReturnType<typeof setTimeout>}>} */
+  /** @type {Map<string, Mine>} */
   #mine = new Map();
-  /** @type {Map<string, Map<string, ReturnType<typeof setTimeout>>>} */
+  /** By match, then by user. @type {Map<string, Map<string, Kinds>>} */
   #others = new Map();
 
   /**
-   * @param {(message: {type: "typing", match: string, on: boolean}) => boolean} send
-   * @param {(match: string) => void} changed The users writing in `match` are others now.
+   * @param {(message: TypingMessage) => boolean} send
+   * @param {(match: string) => void} changed The users writing in `match`, or what they do, are others now.
    * @param {() => TypingTimers} timers
    */
   constructor(send, changed, timers) {
@@ -20,18 +25,20 @@ export class Typing {
   }
 
   /**
-   * A key was pressed.
+   * A key was pressed, or recording goes on.
    * @param {string} match
+   * @param {TypingKind} [kind]
    */
-  pressed(match) {
+  pressed(match, kind = "text") {
+    if (this.#mine.get(match)?.kind !== kind) this.stopped(match);
     const { typing_interval_ms: interval } = this.timers();
     const mine = this.#mine.get(match);
     clearTimeout(mine?.idle);
     const due = !mine || Date.now() - mine.sentAt >= interval;
-    if (due) this.send({ type: "typing", match, on: true });
+    if (due) this.#tell(match, true, kind);
     // A pause twice as long as the interval is a stop.
     const idle = setTimeout(() => this.stopped(match), 2 * interval);
-    this.#mine.set(match, { sentAt: due ? Date.now() : mine.sentAt, idle });
+    this.#mine.set(match, { sentAt: due ? Date.now() : mine.sentAt, kind, idle });
   }
 
   /**
@@ -43,40 +50,72 @@ export class Typing {
     if (!mine) return;
     clearTimeout(mine.idle);
     this.#mine.delete(match);
-    this.send({ type: "typing", match, on: false });
+    this.#tell(match, false, mine.kind);
   }
 
-  /** @param {string} match */
-  users(match) {
-    return [...(this.#others.get(match)?.keys() ?? [])];
+  /**
+   * @param {string} match
+   * @param {boolean} on
+   * @param {TypingKind} kind
+   */
+  #tell(match, on, kind) {
+    this.send({ type: "typing", match, on, ...(kind === "text" ? {} : { kind }) });
+  }
+
+  /**
+   * Who does anything in `match`, or just this.
+   * @param {string} match
+   * @param {TypingKind} [kind]
+   */
+  users(match, kind) {
+    const users = [...(this.#others.get(match) ?? [])];
+    return users.filter(([, kinds]) => kind === undefined || kinds.has(kind)).map(([user]) => user);
   }
 
   /**
    * @param {string} match
    * @param {string} user
    * @param {boolean} on
+   * @param {TypingKind} [kind]
    */
-  heard(match, user, on) {
+  heard(match, user, on, kind = "text") {
     const users = this.#others.get(match) ?? new Map();
-    const was = users.has(user);
-    clearTimeout(users.get(user));
-    users.delete(user);
+    /** @type {Kinds} */
+    const kinds = users.get(user) ?? new Map();
+    const was = kinds.has(kind);
+    clearTimeout(kinds.get(kind));
+    kinds.delete(kind);
     if (on) {
-      users.set(
-        user,
-        setTimeout(() => this.heard(match, user, false), this.timers().typing_expires_ms),
+      kinds.set(
+        kind,
+        setTimeout(() => this.heard(match, user, false, kind), this.timers().typing_expires_ms),
       );
     }
+    if (kinds.size) users.set(user, kinds);
+    else users.delete(user);
     if (users.size) this.#others.set(match, users);
     else this.#others.delete(match);
     if (was !== on) this.changed(match);
+  }
+
+  /**
+   * A message of `user` came: whatever they did in `match` is done.
+   * @param {string} match
+   * @param {string} user
+   */
+  done(match, user) {
+    for (const kind of [...(this.#others.get(match)?.get(user)?.keys() ?? [])]) this.heard(match, user, false, kind);
+  }
+
+  /** Nothing is shown of `user` any more. @param {string} user */
+  silence(user) {
+    for (const match of [...this.#others.keys()]) this.done(match, user);
   }
 
   /** The connection is gone: nobody is known to write, and others have to be told anew of us. */
   clear() {
     for (const { idle } of this.#mine.values()) clearTimeout(idle);
     this.#mine.clear();
-    for (const [match, users] of [...this.#others])
-      for (const user of [...users.keys()]) this.heard(match, user, false);
+    for (const [match, users] of [...this.#others]) for (const user of [...users.keys()]) this.done(match, user);
   }
 }

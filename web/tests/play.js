@@ -32,6 +32,8 @@ export class Socket {
   onmessage = null;
   /** @type {((event: {code: number, reason: string}) => void) | null} */
   onclose = null;
+  /** The code that the client closed with. @type {number | undefined} */
+  closedWith;
   /** @type {Sent[]} */
   inbox = [];
   /** @type {{type: string, found: (message: Sent) => void}[]} */
@@ -52,8 +54,9 @@ export class Socket {
     else this.#expected.splice(index, 1)[0]?.found(sent);
   }
 
-  /** The client's call. */
-  close() {
+  /** The client's call. @param {number} [code] */
+  close(code) {
+    this.closedWith = code;
     this.readyState = 3;
   }
 

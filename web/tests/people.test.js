@@ -1,0 +1,397 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { MemoryStorage } from "../duologue.js";
+import { includes, message, NOW, Play, summary, texts } from "./play.js";
+
+const GROUP = ["alice", "bob", "carol"].map((user) => ({ user, delivered: 1, read: 1 }));
+
+/** @param {number} seq */
+const skip = (seq) => ({ type: "skip", match: "m1", seq, created_at: NOW + seq });
+
+/** @param {number} lastSeq @param {Record<string, unknown>} [more] */
+const group = (lastSeq, more = {}) => summary(lastSeq, { members: GROUP, ...more });
+
+test("how the user is shown comes with welcome, is set in part, and follows the other devices", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const own = { status: "away", text: "Learning Greek", last_seen: "exact" };
+  const { socket } = await play.welcome([], [], { presence: own });
+  assert.deepEqual(play.chat.ownPresence, own);
+  const set = play.chat.setPresence({ status: "dnd" });
+  const asked = await socket.expect("presence.set");
+  includes(asked, { status: "dnd" });
+  assert.equal("text" in asked, false);
+  socket.ok(asked);
+  await set;
+  assert.deepEqual(play.chat.ownPresence, { ...own, status: "dnd" });
+  const told = play.next("ownPresence");
+  socket.push({ type: "presence.own", status: "invisible", text: "", last_seen: "rounded" });
+  assert.deepEqual(await told, { status: "invisible", text: "", last_seen: "rounded" });
+  const refused = play.chat.setPresence({ text: "x".repeat(101) });
+  socket.refuse(await socket.expect("presence.set"), "bad_request");
+  await assert.rejects(refused, (error) => error.code === "bad_request");
+  assert.equal(play.chat.ownPresence.text, "");
+  await play.chat.close();
+});
+
+test("a watched user's status and words are told; not knowing is news and turns no time back", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([summary(0)]);
+  void play.chat.watch(["bob"]);
+  const first = play.next("presence");
+  socket.ok(await socket.expect("presence.watch"), { presence: [{ user: "bob", status: "online", v: 5, text: "Hi" }] });
+  includes(await first, { status: "online", text: "Hi" });
+  /** @type {(string | undefined)[]} */
+  const seen = [];
+  play.chat.on("presence", ({ status, text }) => void seen.push(text ?? status));
+  const tell = (/** @type {object} */ change) =>
+    socket.push({ type: "presence", changes: [{ user: "bob", ...change }] });
+  tell({ status: "dnd", v: 7, text: "In an exam", change: "status" });
+  tell({ status: "unknown", v: 0 });
+  tell({ status: "online", v: 6 });
+  assert.equal(play.chat.presence("bob").status, "unknown");
+  tell({ status: "offline", v: 8, last_seen: NOW, change: "left" });
+  tell({ status: "of the future", v: 9 });
+  tell({ status: "away", v: 10, change: "status" });
+  assert.deepEqual(seen, ["In an exam", "unknown", "offline", "unknown", "away"]);
+  await play.chat.close();
+});
+
+test("another server may count from somewhere else: a new connection begins anew", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([summary(0)]);
+  void play.chat.watch(["bob"]);
+  socket.ok(await socket.expect("presence.watch"), { presence: [{ user: "bob", status: "online", v: 5 }] });
+  await play.next("presence");
+  socket.cut();
+  assert.equal(play.chat.presence("bob").status, "unknown");
+  play.chat.connect();
+  const { socket: next } = await play.welcome([summary(0)]);
+  const told = play.next("presence");
+  next.ok(await next.expect("presence.watch"), { presence: [{ user: "bob", status: "away", v: 3 }] });
+  assert.equal((await told).status, "away");
+  await play.chat.close();
+});
+
+test("a watch that is refused for now is asked for again", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([summary(0)]);
+  void play.chat.watch(["bob"]);
+  socket.refuse(await socket.expect("presence.watch"), "rate_limited", { retry_after_ms: 5 });
+  const told = play.next("presence");
+  socket.ok(await socket.expect("presence.watch"), { presence: [{ user: "bob", status: "online", v: 1 }] });
+  assert.equal((await told).user, "bob");
+  await play.chat.close();
+});
+
+test("from a block on nothing is shown of the other; taken back, their presence is asked for again", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([summary(0)]);
+  void play.chat.watch(["bob"]);
+  socket.ok(await socket.expect("presence.watch"), { presence: [{ user: "bob", status: "online", v: 5 }] });
+  await play.next("presence");
+  socket.push({ type: "typing", match: "m1", user: "bob", on: true });
+  const block = play.chat.block("bob");
+  const asked = await socket.expect("block");
+  assert.equal(play.chat.blocked.size, 0);
+  socket.ok(asked);
+  await block;
+  assert.deepEqual([...play.chat.blocked], ["bob"]);
+  socket.push({ type: "typing", match: "m1", user: "bob", on: true });
+  socket.push({ type: "presence", changes: [{ user: "bob", status: "online", v: 6 }] });
+  assert.deepEqual(play.chat.typingIn("m1"), []);
+  assert.equal(play.chat.presence("bob").status, "unknown");
+
+  const told = play.next("presence");
+  const unblock = play.chat.unblock("bob");
+  socket.ok(await socket.expect("unblock"));
+  await unblock;
+  socket.ok(await socket.expect("presence.watch"), { presence: [{ user: "bob", status: "away", v: 7 }] });
+  assert.equal((await told).status, "away");
+  await play.chat.close();
+});
+
+test("blocks come with welcome and from other devices; one that is refused does not hold", async () => {
+  const play = new Play();
+  /** @type {[string, boolean][]} */
+  const told = [];
+  play.chat.on("blocked", ({ user, on }) => void told.push([user, on]));
+  play.chat.connect();
+  const { socket } = await play.welcome([summary(0)], [], { blocked: ["mallory"] });
+  socket.push({ type: "blocked", user: "bob", on: true });
+  socket.push({ type: "blocked", user: "mallory", on: false });
+  const refused = play.chat.block("carol");
+  socket.refuse(await socket.expect("block"), "bad_request");
+  await assert.rejects(refused, (error) => error.code === "bad_request");
+  socket.cut();
+  await assert.rejects(play.chat.block("carol"), (error) => error.code === "offline");
+  play.chat.connect();
+  await play.welcome([summary(0)], [], { blocked: ["dave"] });
+  assert.deepEqual(told, [
+    ["mallory", true],
+    ["bob", true],
+    ["mallory", false],
+    ["bob", false],
+    ["dave", true],
+  ]);
+  assert.deepEqual([...play.chat.blocked], ["dave"]);
+  await play.chat.close();
+});
+
+test("in a group what a blocked user wrote is read anew, as is what was skipped once that is over", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([group(1, { unread: 0 })], [message(2), message(3, "carol")]);
+  assert.equal(play.chat.unread, 2);
+  const hidden = play.next("match", ({ change }) => change === "reset");
+  socket.push({ type: "blocked", user: "bob", on: true });
+  socket.ok(await socket.expect("history"), {
+    match: "m1",
+    messages: [message(3, "carol"), skip(2), skip(1)],
+    complete: true,
+  });
+  await hidden;
+  assert.deepEqual(texts(play.chat.entries("m1").entries), ["skip", "skip", "text 3"]);
+  const fewer = play.next("unread");
+  socket.ok(await socket.expect("matches"), { matches: [group(3, { unread: 1 })], complete: true });
+  assert.equal((await fewer).unread, 1);
+  socket.push(skip(4));
+  assert.equal(play.chat.unread, 1);
+
+  const shown = play.next("match", ({ change }) => change === "reset");
+  const unblock = play.chat.unblock("bob");
+  socket.ok(await socket.expect("unblock"));
+  await unblock;
+  const messages = [message(4), message(3, "carol"), message(2), message(1)];
+  socket.ok(await socket.expect("history"), { match: "m1", messages, complete: true });
+  await shown;
+  assert.deepEqual(texts(play.chat.entries("m1").entries), ["text 1", "text 2", "text 3", "text 4"]);
+  const more = play.next("unread");
+  socket.ok(await socket.expect("matches"), { matches: [group(4, { unread: 3 })], complete: true });
+  assert.equal((await more).unread, 3);
+  assert.deepEqual(play.chat.match("m1")?.last, message(4));
+  await play.chat.close();
+});
+
+test("what an earlier page kept is read anew when blocks have changed since; a match of two never is", async () => {
+  const storage = new MemoryStorage();
+  const before = new Play({ storage });
+  before.chat.connect();
+  await before.welcome([group(1), summary(0, { match: "m2" })], [message(2), message(1, "bob", "m2")]);
+  await before.chat.close();
+
+  const after = new Play({ storage });
+  after.chat.connect();
+  const reset = after.next("match", ({ match, change }) => match === "m1" && change === "reset");
+  const { socket } = await after.welcome([group(2), summary(1, { match: "m2" })], [], { blocked: ["bob"] });
+  const asked = await socket.expect("history");
+  assert.equal(asked.match, "m1");
+  socket.ok(asked, { match: "m1", messages: [skip(2), skip(1)], complete: true });
+  await reset;
+  assert.deepEqual(texts(after.chat.entries("m2").entries), ["text 1"]);
+  assert.deepEqual(
+    socket.inbox.filter(({ type }) => type === "history"),
+    [],
+  );
+  await after.chat.close();
+});
+
+test("a page that does not come before the connection goes is told as a reset by the next welcome", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([group(1)], [message(2)]);
+  socket.push({ type: "blocked", user: "bob", on: true });
+  await socket.expect("history");
+  const reset = play.next("match", ({ change }) => change === "reset");
+  socket.cut();
+  play.chat.connect();
+  const { hello } = await play.welcome([group(2, { last: skip(2) })], [], { blocked: ["bob"] });
+  assert.deepEqual(hello.cursors, {});
+  await reset;
+  assert.deepEqual(texts(play.chat.entries("m1").entries), ["skip"]);
+  await play.chat.close();
+});
+
+test("receipts that a block hides are not waited for, and what was seen stays seen", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const members = GROUP.map(({ user }) => ({ user, delivered: 4, read: user === "bob" ? 4 : 3 }));
+  const { socket } = await play.welcome([summary(4, { members })]);
+  includes(play.chat.match("m1") ?? {}, { read_by_all: 3, delivered_to_all: 4 });
+  socket.cut();
+  play.chat.connect();
+  const kept = GROUP.map(({ user }) =>
+    user === "bob" ? { user, delivered: 0, read: 0 } : { user, delivered: 9, read: 9 },
+  );
+  await play.welcome([summary(9, { members: kept })]);
+  includes(play.chat.match("m1") ?? {}, { read_by_all: 4, delivered_to_all: 4 });
+  await play.chat.close();
+
+  const fresh = new Play();
+  fresh.chat.connect();
+  await fresh.welcome([summary(9, { members: kept })]);
+  includes(fresh.chat.match("m1") ?? {}, { read_by_all: 9, delivered_to_all: 9 });
+  await fresh.chat.close();
+});
+
+test("a message that cannot be delivered fails once and says so; sent again, it keeps its key", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([summary(1)]);
+  const failed = play.next("outbox", ({ state }) => state === "failed");
+  const { client_id } = await play.chat.send("m1", "hello");
+  socket.refuse(await socket.expect("message.send"), "refused", { stored: "no" });
+  assert.equal((await failed).item.error, "refused");
+  await play.chat.send("m1", "and then?");
+  const next = await socket.expect("message.send");
+  assert.equal(next.body.text, "and then?");
+  const stored = play.next("outbox", ({ state }) => state === "stored");
+  socket.ok(next, { match: "m1", seq: 2, created_at: NOW + 2, duplicate: false });
+  await stored;
+  assert.equal(socket.inbox.filter(({ type }) => type === "message.send").length, 0);
+  await play.chat.retry(client_id);
+  assert.equal((await socket.expect("message.send")).client_id, client_id);
+  await play.chat.close();
+});
+
+test("private reading is set, comes with summaries and from other devices, and survives a reload", async () => {
+  const storage = new MemoryStorage();
+  const play = new Play({ storage });
+  play.chat.connect();
+  const { socket } = await play.welcome([summary(1)]);
+  assert.equal(play.chat.match("m1")?.private_read, false);
+  const changed = play.next("match", ({ change }) => change === "changed");
+  const set = play.chat.setPrivateRead("m1", true);
+  const asked = await socket.expect("match.set");
+  includes(asked, { match: "m1", private_read: true });
+  socket.ok(asked);
+  await Promise.all([set, changed]);
+  await play.chat.close();
+
+  const after = new Play({ storage });
+  await after.chat.open();
+  assert.equal(after.chat.match("m1")?.private_read, true);
+  after.chat.connect();
+  const { socket: next } = await after.welcome([summary(1, { private_read: true })]);
+  assert.equal(after.chat.match("m1")?.private_read, true);
+  next.push({ type: "match.settings", match: "m1", private_read: false });
+  assert.equal(after.chat.match("m1")?.private_read, false);
+  await after.chat.close();
+});
+
+test("whether somebody looks is told once, and again in the next hello", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket, hello } = await play.welcome([]);
+  assert.equal("client_state" in hello, false);
+  play.chat.setClientState("inactive");
+  play.chat.setClientState("inactive");
+  assert.deepEqual(
+    socket.inbox.map(({ type, state }) => [type, state]),
+    [["client_state", "inactive"]],
+  );
+  socket.cut();
+  play.chat.connect();
+  const next = await play.welcome([]);
+  assert.equal(next.hello.client_state, "inactive");
+  assert.deepEqual(next.socket.inbox, []);
+  play.chat.setClientState("active");
+  assert.equal((await next.socket.expect("client_state")).state, "active");
+  await play.chat.close();
+});
+
+test("what changes while hello is under way is told after welcome", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const socket = await play.socket();
+  socket.accept();
+  const hello = await socket.expect("hello");
+  play.chat.setClientState("inactive");
+  assert.deepEqual(socket.inbox, []);
+  const timers = { ping_after_ms: 25_000, ping_timeout_ms: 10_000 };
+  socket.push({
+    type: "welcome",
+    id: hello.id,
+    user: "alice",
+    session: "s",
+    store_epoch: "e",
+    limits: {},
+    timers,
+    matches: [],
+    complete: true,
+  });
+  assert.equal((await socket.expect("client_state")).state, "inactive");
+  await play.chat.close();
+});
+
+test("a hidden page is inactive by itself, unless a call goes on in it or the app says it itself", async () => {
+  const page = Object.assign(new EventTarget(), { visibilityState: "hidden" });
+  const platform = /** @type {Record<string, unknown>} */ (globalThis);
+  const show = (/** @type {string} */ state) => {
+    page.visibilityState = state;
+    page.dispatchEvent(new Event("visibilitychange"));
+  };
+  platform.document = page;
+  platform.addEventListener = page.addEventListener.bind(page);
+  const [play, other] = [new Play(), new Play({ followPage: false })];
+  try {
+    play.chat.connect();
+    const { socket, hello } = await play.welcome([]);
+    assert.equal(hello.client_state, "inactive");
+    show("visible");
+    assert.equal((await socket.expect("client_state")).state, "active");
+    const call = /** @type {import("../duologue.js").Call} */ (/** @type {unknown} */ ({}));
+    play.chat.calls.current = call;
+    show("hidden");
+    assert.deepEqual(
+      socket.inbox.filter(({ type }) => type === "client_state"),
+      [],
+    );
+    play.chat.calls.current = undefined;
+    play.chat.calls.emit("ended", { call, end: { reason: "hung_up", duration_ms: 0 } });
+    assert.equal((await socket.expect("client_state")).state, "inactive");
+    other.chat.connect();
+    assert.equal("client_state" in (await other.welcome([])).hello, false);
+  } finally {
+    await play.chat.close();
+    await other.chat.close();
+    delete platform.document;
+    delete platform.addEventListener;
+  }
+});
+
+test("close() is a goodbye", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([]);
+  await play.chat.close();
+  assert.equal(socket.closedWith, 1000);
+});
+
+test("recording is told and shown apart from writing; a message ends both", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([summary(0)]);
+  play.chat.typing("m1");
+  play.chat.typing("m1", "recording");
+  play.chat.typingStopped("m1");
+  const told = socket.inbox.filter(({ type }) => type === "typing").map(({ on, kind }) => [on, kind]);
+  assert.deepEqual(told, [
+    [true, undefined],
+    [false, undefined],
+    [true, "recording"],
+    [false, "recording"],
+  ]);
+  socket.push({ type: "typing", match: "m1", user: "bob", on: true });
+  socket.push({ type: "typing", match: "m1", user: "bob", on: true, kind: "recording" });
+  assert.deepEqual(play.chat.recordingIn("m1"), ["bob"]);
+  socket.push({ type: "typing", match: "m1", user: "bob", on: false });
+  assert.deepEqual(play.chat.typingIn("m1"), ["bob"]);
+  socket.push(message(1));
+  assert.deepEqual(play.chat.typingIn("m1"), []);
+  await play.chat.close();
+});
