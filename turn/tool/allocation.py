@@ -76,11 +76,11 @@ class Allocation:
 
     async def close(self) -> None:
         """Give the allocation back, or leave it to end by itself when the relay does not answer."""
-        try:
+        with suppress(TimeoutError, OSError):
             async with asyncio.timeout(FAREWELL_S):
                 await self._client.delete()
-        except (TimeoutError, OSError):
-            self._client.transport.close()
+        # Closed it is already, but over TLS that waits for the relay's farewell.
+        self._client.transport.abort()
 
 
 async def allocate(url: IceUrl, credential: Credential | None, tls: ssl.SSLContext) -> Allocation:
@@ -89,7 +89,7 @@ async def allocate(url: IceUrl, credential: Credential | None, tls: ssl.SSLConte
     try:
         await client.connect()
     except BaseException:
-        client.transport.close()
+        client.transport.abort()
         raise
     return Allocation(client)
 
@@ -102,7 +102,7 @@ async def reflected(url: IceUrl, tls: ssl.SSLContext) -> PeerAddress:
         mapped: PeerAddress = response.attributes["XOR-MAPPED-ADDRESS"]
         return mapped
     finally:
-        client.transport.close()
+        client.transport.abort()
 
 
 def _send(client: TurnClientProtocol, data: bytes) -> None:
