@@ -273,9 +273,15 @@ class Client:
         """Wait for the end and return the close code, 1006 when the socket was just gone."""
         return await asyncio.shield(self._open_connection().closed)
 
-    async def close(self) -> int:
+    async def closed_before(self, other: "asyncio.Future[None]") -> int | None:
+        """Wait for the end or for `other`; return the close code, None when `other` came first."""
+        closed = self._open_connection().closed
+        await asyncio.wait((closed, other), return_when=asyncio.FIRST_COMPLETED)
+        return _code_of(closed) if closed.done() else None
+
+    async def close(self, code: int = CloseCode.NORMAL) -> int:
         """Say goodbye and wait for the end."""
-        return await self._open_connection().close()
+        return await self._open_connection().close(code)
 
     def abort(self) -> None:
         """Cut the socket without a word."""

@@ -2,7 +2,8 @@
 
 The rules are those of docs/protocol.md: an entry with `seq == have + 1` is applied, a lower one dropped, a higher one
 kept for half a second and then asked for with `sync`; the `ok` to the own message moves the cursor; what has no `ok` is
-sent again after every reconnect, in order. All state changes in plain calls: an idle user costs a coroutine and a socket.
+sent again after every reconnect, in order. Sent away it connects elsewhere first and then leaves (make before break). All
+state changes in plain calls: an idle user costs a coroutine and a socket.
 """
 
 import asyncio
@@ -10,11 +11,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from loadtest.client import Client, Closed, Cursors, Refused, decode_sent, decode_synced
 from loadtest.connection import HandshakeRefused
 from loadtest.record import Ack, ClientLog, Submission
-from protocol.close_codes import comes_back
+from protocol.close_codes import CloseCode, comes_back
 from protocol.codec import encode_body
 from protocol.errors import CATALOGUE
 from protocol.from_client import Body, MessageSend, Sync
@@ -38,6 +40,8 @@ from protocol.limits import SYNC_CURSORS_MAX, SYNC_DELAY_MS
 BEFORE_ALL: Final[Cursor] = (Seq(0), Micros(0))
 # The cursor of one who holds nothing.
 HELLO_WITHIN_S: Final = 10.0
+REPLACED_WITHIN_S: Final = 2.0
+# The server closes the connection that was taken over from; until then what comes over it counts.
 _RETRY_FIRST_S: Final = 0.05
 _RETRY_MAX_S: Final = 2.0
 _REFUSED_RETRY_S: Final = 0.2
@@ -77,11 +81,13 @@ class ResumingClient:
         self._follow = follow
         self.losing = 0.0
         self._client: Client | None = None
+        # The present one's number among all, and for each what tells that it is to be left.
+        self._number = 0
+        self._going: WeakKeyDictionary[Client, asyncio.Future[None]] = WeakKeyDictionary()
         self._session: SessionId | None = None
         self._ready = False
         self._stopping = False
         self._failures = 0
-        self._return_after_s = 0.0
         self._cursors: dict[MatchId, Cursor] = {}
         self._early: dict[MatchId, dict[Seq, Entry]] = {}
         self._syncing: set[MatchId] = set()
@@ -156,38 +162,84 @@ class ResumingClient:
             await self._client.close()
 
     async def _connect_once(self) -> int | None:
-        """Live through one connection and return its close code; None when there was none."""
-        client = self._client = Client(token=self._identity.token(), on_push=self._push)
+        """Live through one connection, and those that take over from it; return the close code, None when there was none."""
+        client = self._new_client()
+        self._client = client
         try:
-            async with asyncio.timeout(self._hello_within_s):
-                await client.open(self._identity.url)
-                self.log.connections += 1
-                self._syncing.clear()
-                self._sync_again.clear()
-                welcome = await client.hello(
-                    dict(list(self._cursors.items())[:500]), device=self._identity.device, session=self._session
-                )
-            self._welcome(welcome)
+            await self._arrive(client)
         except (OSError, HandshakeRefused):  # a TimeoutError is an OSError; its socket may be open, and would go on
-            self._failures += 1
-            if client.is_open:
-                client.abort()
+            self._failed(client)
             return None
         except (Closed, Refused):
-            self._failures += 1
+            self._failed(client)
+            return await client.closed()
+        while (code := await client.closed_before(self._going[client])) is None:
+            client = await self._move(client)
+        return code
+
+    def _new_client(self) -> Client:
+        def push(push: Push) -> None:
+            self._push(client, push)
+
+        client = Client(token=self._identity.token(), on_push=push)
+        self._going[client] = asyncio.get_running_loop().create_future()
+        return client
+
+    async def _arrive(self, client: Client) -> None:
+        """Connect, say hello, and go on with `client` from the welcome on; a failure leaves all as it was."""
+        async with asyncio.timeout(self._hello_within_s):
+            await client.open(self._identity.url)
+            self.log.connections += 1
+            number, cursors = self.log.connections, dict(list(self._cursors.items())[:500])
+            welcome = await client.hello(cursors, device=self._identity.device, session=self._session)
+        self._client, self._number = client, number
+        self._welcome(welcome)
+        if self._stopping:
+            await client.close()
+
+    def _failed(self, client: Client) -> None:
+        self._failures += 1
+        if client.is_open:
             client.abort()
-        return await client.closed()
+
+    async def _move(self, old: Client) -> Client:
+        """Connect elsewhere and leave `old`, which serves until then, and goes on serving when that fails."""
+        new = self._new_client()
+        try:
+            await self._arrive(new)
+        except (OSError, HandshakeRefused, Closed, Refused):
+            self._failed(new)
+            self._going[old] = asyncio.get_running_loop().create_future()
+            self._go_away(old, self._pause_s())
+            return old
+        try:
+            async with asyncio.timeout(REPLACED_WITHIN_S):
+                await old.closed()
+        except TimeoutError:
+            await old.close(CloseCode.GOING_AWAY)
+        return new
+
+    def _go_away(self, client: Client, after_s: float) -> None:
+        """Leave this connection in a while."""
+        going = self._going[client]
+
+        def go() -> None:
+            if not going.done():
+                going.set_result(None)
+
+        self._later(after_s, go)
 
     def _pause_s(self) -> float:
-        """Full jitter, as the client library does it; the server's word goes first."""
-        told, self._return_after_s = self._return_after_s, 0.0
+        """Full jitter, as the client library does it."""
         ceiling = min(_RETRY_FIRST_S * 2.0**self._failures, _RETRY_MAX_S)
-        return told + ceiling * self._chance()
+        return ceiling * self._chance()
 
     def _welcome(self, welcome: Welcome) -> None:
         self._ready = True
         self._failures = 0
         self._session = welcome.session
+        self._syncing.clear()
+        self._sync_again.clear()
         # A match that was not named in `hello` is read from its start, so that its whole log is evidence.
         self._sync([each.match for each in welcome.matches if each.match not in self._cursors])
         for submission in list(self._unsent.values()):
@@ -200,11 +252,11 @@ class ResumingClient:
         client = self._client
         if not self._ready or client is None or not client.is_open:
             return
-        submission.transmissions.append(self.log.connections)
+        submission.transmissions.append(self._number)
         request = MessageSend(client.next_id(), submission.match, submission.client_id, submission.body)
         client.ask(
             request,
-            partial(self._acked, submission, self.log.connections),
+            partial(self._acked, submission, self._number),
             partial(self._send_refused, submission),
         )
 
@@ -241,7 +293,7 @@ class ResumingClient:
 
     # ---- receiving
 
-    def _push(self, push: Push) -> None:
+    def _push(self, client: Client, push: Push) -> None:
         match push:
             case Message() | MembersChanged() | Skip():
                 if self._chance() >= self.losing:
@@ -253,7 +305,7 @@ class ResumingClient:
             case MatchLeft(match):
                 self.log.left[match] = True
             case GoingAway(after_ms):
-                self._return_after_s = after_ms / 1000
+                self._go_away(client, after_ms / 1000)
             case _:
                 return
         self._tell_waiters()

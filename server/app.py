@@ -25,8 +25,8 @@ SETTLE_S: Final = 0.25
 # How often presence and typing are settled, and how often the end looks whether everybody has left.
 RECONNECTS_PER_S: Final = 200
 # Clients that are sent away per second, at most; fewer when the drain time allows.
-STAY_S: Final = 1.0
-# From the moment when the last client should have gone to closing those that stay.
+STAY_S: Final = 3.0
+# From the moment when the last client should have gone to closing those that stay: they connect elsewhere first.
 CLOSING_S: Final = 3.0
 LOOK_S: Final = 0.02
 

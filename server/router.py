@@ -260,20 +260,25 @@ class Router:
         # Frames for the user come from now on. Presence counts the connection when it is known how the user wants to be
         # shown: who is invisible never looks online.
         parts.bus.register(user, peer.session, None)
-        if replaced is not None:  # After the new one is there: its user was never away.
-            replaced.close(CloseCode.REPLACED, REPLACED)
-        elif action.hello.session:  # It may live on another node, where only its own user's is closed.
-            parts.bus.announce(Kick(user, int(CloseCode.REPLACED), REPLACED, action.hello.session))
-        parts.resumer.start(peer, action.hello, self._arrived)
+        parts.resumer.start(peer, action.hello, partial(self._arrived, action.hello.session))
         parts.calls.opened(peer)
         if parts.hub.is_degraded:  # It is held behind the welcome.
             peer.send(frame(Degraded(active=True)))
 
     # ---- people
 
-    def _arrived(self, peer: Peer, person: Person) -> None:
-        """A connection is about to be welcomed: from now on it counts."""
+    def _arrived(self, instead_of: SessionId | None, peer: Peer, person: Person) -> None:
+        """A connection is about to be welcomed: from now on it counts, and nobody needs the one that it takes over from."""
         self._parts.bus.register(peer.user, peer.session, _shown(person))
+        if instead_of is not None:
+            self._replace(peer, instead_of)
+
+    def _replace(self, peer: Peer, session: SessionId) -> None:
+        replaced = self._parts.hub.session(session)
+        if replaced is None:  # It may live on another node, where only its own user's is closed.
+            self._parts.bus.announce(Kick(peer.user, int(CloseCode.REPLACED), REPLACED, session))
+        elif replaced.user == peer.user:
+            replaced.close(CloseCode.REPLACED, REPLACED)
 
     def _person_changed(self, user: UserId, before: Person | None, after: Person) -> None:
         """Something else is known of a user who is connected here."""

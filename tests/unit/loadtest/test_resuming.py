@@ -281,6 +281,68 @@ async def test_it_comes_back_with_its_cursors() -> None:
     assert client.log.name == "alice/phone"
 
 
+async def test_sent_away_it_connects_elsewhere_before_it_leaves() -> None:
+    """Nothing is lost between the two: the old one counts until the server closes it; what had no answer is sent again."""
+    taken_over, held = asyncio.Event(), asyncio.Event()
+
+    async def first(talk: Talk) -> None:
+        await talk.greet(SUMMARY)
+        await answer_sync(talk, 1, 2)
+        assert isinstance(await talk.hear(), MessageSend)
+        await talk.say(GoingAway(1))
+        await taken_over.wait()
+        await talk.say(message(3))
+        await talk.connection.close(CloseCode.REPLACED)
+
+    async def second(talk: Talk) -> None:
+        hello = await talk.greet(SUMMARY)
+        assert (hello.cursors, hello.session) == ({M: (2, 20)}, "s1")
+        again = await talk.hear()
+        assert isinstance(again, MessageSend)
+        taken_over.set()
+        await held.wait()
+        await talk.say(Sent(again.id, M, Seq(4), Micros(40), True))
+        await stay(talk)
+
+    async with resuming(first, second) as client:
+        await client.until_held(M, 2)
+        client.submit(M, "c", Body("x"))
+        await client.until_held(M, 3)
+        held.set()
+        await client.until_all_acked()
+        assert client.is_ready
+    assert (shown(client), client.log.connections) == ([1, 2, 3, 4], 2)
+    assert client.log.close_codes == [CloseCode.NORMAL]
+
+
+async def test_with_nowhere_to_go_it_stays_and_tries_again() -> None:
+    """Until it gets in, or is closed."""
+    refused: list[object] = []
+    refused_twice = asyncio.Event()
+
+    async def first(talk: Talk) -> None:
+        await talk.greet()
+        await talk.say(GoingAway(0))
+        await refused_twice.wait()
+        await talk.connection.close(CloseCode.GOING_AWAY)
+
+    async def refuse(talk: Talk) -> None:
+        hello = await talk.hear()
+        await talk.say(Error(ErrorCode.UNAVAILABLE, "not now", getattr(hello, "id", None)))
+        refused.append(hello)
+        if len(refused) == 2:
+            refused_twice.set()
+        await stay(talk)
+
+    async def last(talk: Talk) -> None:
+        await talk.greet()
+        await stay(talk)
+
+    async with resuming(first, refuse, refuse, last) as client:
+        await client.until(lambda: client.is_ready and client.log.connections == 4)
+    assert client.log.close_codes in ([CloseCode.GOING_AWAY, CloseCode.NORMAL], [CloseCode.NORMAL])
+
+
 async def test_it_tries_until_somebody_listens() -> None:
     """A refused upgrade or hello is no reason to give up."""
 
