@@ -231,6 +231,18 @@ async def test_a_store_that_is_away_is_told_and_ends_the_connection(board: Switc
     assert len(board.hub) == 0
 
 
+async def test_who_is_not_welcomed_takes_nothing_over(board: Switchboard) -> None:
+    """The old connection goes on."""
+    old = await board.enter("alice")
+    await board.store.close()
+    client = board.connect()
+    client.send(type="hello", id=1, token=board.token("alice"), session=old.peer.session)
+    await client.listen()
+    assert client.line.closed == (CloseCode.UNAVAILABLE, "the store cannot answer")
+    assert old.line.closed is None
+    assert len(board.hub) == 1
+
+
 async def test_a_store_that_goes_away_during_the_resume_ends_the_connection(
     watched: Switchboard, store: WatchedStore
 ) -> None:
