@@ -10,12 +10,14 @@ import resource
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import uvloop
 from msgspec import structs
 
+from deploy.cluster.programs import ClusterError
 from loadtest.agent import serve
 from loadtest.api import ApiError
 from loadtest.board import Board
@@ -27,14 +29,17 @@ from loadtest.learn import render as render_profile
 from loadtest.link import LinkRefused
 from loadtest.processes import listeners
 from loadtest.race import command as race
+from loadtest.relay import relays
 from loadtest.report import write_report
 from loadtest.result import BadResult, read_result, write_result
 from loadtest.scenario import BadScenario, Scenario, load_scenario, names
 from loadtest.team import READY, TOKEN_VARIABLE, AgentLost
 from loadtest.texts import HEADING, render, second_line
+from loadtest.tls import BadAuthority, port_of
 from loadtest.world import Access, api_url_of
 
 API_KEY_VARIABLE = "LOADTEST_API_KEY"
+RELAY_SECRET_VARIABLE = "LOADTEST_RELAY_SECRET"  # noqa: S105 - the name of a variable
 TOKEN_SECRET_VARIABLE = "LOADTEST_TOKEN_SECRET"  # noqa: S105 - the name of a variable
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _HEADING_EVERY = 20
@@ -44,7 +49,18 @@ class Unusable(Exception):
     """The command cannot be carried out as given; its text is for people."""
 
 
-_PROBLEMS = (Unusable, BadScenario, BadBudget, BadResult, AgentLost, LinkRefused, ApiError, OSError)
+_PROBLEMS = (
+    Unusable,
+    BadScenario,
+    BadBudget,
+    BadResult,
+    BadAuthority,
+    AgentLost,
+    LinkRefused,
+    ApiError,
+    ClusterError,
+    OSError,
+)
 
 
 def main() -> int:
@@ -85,7 +101,8 @@ def _give_up(problem: Exception) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     scenario = _scenario(options)
-    result = uvloop.run(conduct(_plan(options, scenario)))
+    with relays(options.relay, os.environ.get(RELAY_SECRET_VARIABLE, ""), scenario.duration_s + 3600) as turn:
+        result = uvloop.run(conduct(replace(_plan(options, scenario), relays=turn)))
     print(render(result))
     folder = options.out / f"{result.name}-{result.started_at.replace(':', '')}"
     write_result(result, folder.with_suffix(".json"))
@@ -96,14 +113,15 @@ def _run(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace, scenario: Scenario) -> Plan:
     host = urlsplit(options.url).hostname or ""
-    port = urlsplit(options.url).port or 80
+    port = port_of(urlsplit(options.url))
     key = os.environ.get(API_KEY_VARIABLE, "dev" if host in _LOOPBACK else "")
     if not key:
         raise Unusable(f"put the API key of your server into {API_KEY_VARIABLE}")
     if scenario.needs_log and options.log is None:
         raise Unusable(f"{options.name} needs --log FILE")
     secret = os.environ.get(TOKEN_SECRET_VARIABLE, "")
-    access = Access(options.url, options.api or api_url_of(options.url), key, secret)
+    authority = options.ca.read_text() if options.ca else ""
+    access = Access(options.url, options.api or api_url_of(options.url), key, secret, authority)
     budgets = {**scenario.budgets, **parse_budgets(options.budget)}
     check_budgets(budgets)
     rate = options.rate or scenario.chat.messages_per_user_per_min * scenario.people.users / 60
@@ -203,6 +221,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("name", help=f"a scenario's file, or one of {', '.join(names())}")
     run.add_argument("--url", required=True, help="where clients connect, ws://…/ws")
     run.add_argument("--api", help=f"origin of the HTTP API, when it is another one; {API_KEY_VARIABLE} has the key")
+    run.add_argument("--ca", type=Path, metavar="FILE", help="who signed the certificate behind wss://, in PEM")
     run.add_argument("--users", type=int)
     run.add_argument("--duration", type=float, metavar="S")
     run.add_argument("--rate", type=float, metavar="N", help="messages offered a second, by all together")
@@ -216,6 +235,11 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--restart", default="", metavar="COMMAND", help="what a scenario's restarts run")
     run.add_argument("--log", type=Path, help="chat log to replay")
+    run.add_argument(
+        "--relay",
+        default="",
+        help=f"of calls with media: coturn (started here), or turn:… with {RELAY_SECRET_VARIABLE}; else the server's own",
+    )
     run.add_argument("--seed", type=int, default=1)
     run.add_argument("--out", type=Path, default=Path("build/loadtest"), help="folder of the result and the report")
     run.add_argument("--quiet", action="store_true", help="a line every five seconds")

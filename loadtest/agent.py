@@ -7,7 +7,7 @@ its own. It listens on loopback unless it is told otherwise, takes one coordinat
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from loadtest.clock import cpu_us, hold_garbage_collector, monotonic_us
 from loadtest.crowd import Crowd
@@ -27,7 +27,11 @@ from loadtest.jobs import (
     Weighed,
 )
 from loadtest.link import Link, LinkRefused, answer_coordinator
+from loadtest.scenario import Media
 from loadtest.weighing import settle, weigh
+
+if TYPE_CHECKING:
+    from loadtest.meetings import Meetings
 
 _CONNECT_SPARE_S: Final = 30.0
 _SETTLE_SPARE_S: Final = 10.0
@@ -85,6 +89,7 @@ class Playing:
         self._group = group
         self._tasks: set[asyncio.Task[None]] = set()
         self._crowd = Crowd(job, self._spawn)
+        self._meetings = _meetings(job, self._crowd)
         self._begin_us = 0
         self._cpu_us = cpu_us()
         self._sampled_us = monotonic_us()
@@ -114,6 +119,8 @@ class Playing:
                 self._begin_us, self._crowd.scene.offset_us = at_us, offset_us
                 self._crowd.begin(at_us)
                 self._spawn(self._crowd.run())
+                if self._meetings is not None:
+                    self._meetings.begin()
             case Pace(rate_per_s):
                 self._crowd.talk.pace(rate_per_s * self._job.share, self._crowd.scene.now_us())
             case Deal(what, share):
@@ -122,6 +129,8 @@ class Playing:
     async def finish(self) -> None:
         """Let everything come to its end, weigh it and say what was found."""
         self._crowd.finish()
+        if self._meetings is not None:
+            await self._meetings.finish()
         await settle(self._crowd, self._job.scenario.promises.late_after_s + _SETTLE_SPARE_S)
         self._sample()
         report, notes = await weigh(self._crowd)
@@ -151,3 +160,15 @@ class Playing:
         self._cpu_us, self._sampled_us = used_us, now_us
         scene = self._crowd.scene
         self._link.tell(Sample(scene.now_us(), self._crowd.connected, cpu, scene.meters.take()))
+
+
+def _meetings(job: Job, crowd: Crowd) -> "Meetings | None":
+    """Return the calls with media that this process makes: its share of all of them."""
+    media: Media | None = job.scenario.media
+    if media is None:
+        return None
+    # Not at the top: codecs take a second to load, and no other scenario needs them.
+    from loadtest.meetings import Meetings, pairs_of  # noqa: PLC0415
+
+    rooms = [(room.match, [crowd.users[index].token for index in room.local]) for room in job.rooms]
+    return Meetings(crowd.scene, media, list(pairs_of(rooms, max(1, round(media.calls * job.share)))), job.relays)

@@ -1,6 +1,7 @@
 """The HTTP API as an app's backend uses it, on one kept-alive connection; typed answers, `ApiError` for the rest."""
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -8,6 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 from msgspec import Struct
 
+from loadtest.tls import port_of
 from protocol.from_server import Entry
 from protocol.ids import MatchId, Micros, Seq, UserId
 from protocol.limits import PAGE_MAX
@@ -97,10 +99,12 @@ class Reached(Struct, frozen=True):
 class Api:
     """A backend (or, with a user's token as `key`, a user) talking to `/v1`. Requests go one after the other."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        self._host, self._port = parts.hostname or "127.0.0.1", port_of(parts)
+        self._authority = parts.netloc
         self._key = key
+        self._tls = tls
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._turn = asyncio.Lock()
 
@@ -180,7 +184,7 @@ class Api:
 
     async def _exchange(self, method: str, target: str, body: bytes) -> Answer:
         if self._streams is None:
-            self._streams = await asyncio.open_connection(self._host, self._port, limit=_BODY_MAX_BYTES)
+            self._streams = await asyncio.open_connection(self._host, self._port, limit=_BODY_MAX_BYTES, ssl=self._tls)
         reader, writer = self._streams
         writer.write(self._head(method, target, len(body)) + body)
         answer = await _read_answer(reader)
@@ -191,7 +195,7 @@ class Api:
     def _head(self, method: str, target: str, length: int) -> bytes:
         lines = [
             f"{method} {target} HTTP/1.1",
-            f"Host: {self._host}:{self._port}",
+            f"Host: {self._authority}",
             f"Authorization: Bearer {self._key}",
             f"Content-Length: {length}",
             *(["Content-Type: application/json"] if length else []),

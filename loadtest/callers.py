@@ -39,7 +39,6 @@ from protocol.ids import ClientId, MatchId
 
 PICK_UP_S: Final = 2.0
 DECLINED_SHARE: Final = 0.1
-_RING_SPARE_S: Final = 10.0
 _SDP: Final = "\r\n".join(
     [
         "v=0",
@@ -115,8 +114,9 @@ class Caller:
         """Leave the call, and ring no more for others."""
         if self._call is not None:
             self._line.ask(CallHangup(0, self._call), lambda _: None, lambda _: None)
-        for call in self._ringing:
-            self._decline(call)
+        if self._scene.picks_up:
+            for call in self._ringing:
+                self._decline(call)
 
     def hear(self, push: CallPush) -> None:
         """Take what the server says of calls."""
@@ -147,8 +147,9 @@ class Caller:
         self._ringing.add(call)
         self._line.tell(CallRinging(call))
         loop = asyncio.get_running_loop()
-        loop.call_later(PICK_UP_S * self._scene.chance.random(), self._pick_up, call)
-        loop.call_later(expires_s + _RING_SPARE_S, self._still_rings, call)
+        if self._scene.picks_up:
+            loop.call_later(PICK_UP_S * self._scene.chance.random(), self._pick_up, call)
+        loop.call_later(expires_s + self._scene.ring_spare_s, self._still_rings, call)
 
     def _pick_up(self, call: CallId) -> None:
         if call not in self._ringing or self._scene.is_over:

@@ -5,6 +5,7 @@ message that is neither fails loudly. `loadtest.resuming` adds cursors, resendin
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, Self, TypeVar
 
@@ -129,11 +130,17 @@ class Client:
         return client
 
     async def open(
-        self, url: str, *, query: str = "", headers: Mapping[str, str] | None = None, local_address: str = ""
+        self,
+        url: str,
+        *,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        local_address: str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Connect and upgrade, from `local_address` when one is given."""
         self._connection = await open_connection(
-            url, self._receive, query=query, headers=headers, local_address=local_address
+            url, self._receive, query=query, headers=headers, local_address=local_address, tls=tls
         )
         self._connection.closed.add_done_callback(self._lost)
 

@@ -5,11 +5,13 @@ nothing, so that what is measured with it is the server. No extension is offered
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Final, cast
 from urllib.parse import urlsplit
 
 from loadtest.frames import CLOSE, PING, PONG, TEXT, BadFrame, client_frame, split, text_frame
+from loadtest.tls import port_of
 from protocol.close_codes import CloseCode
 
 # The sample of RFC 6455 1.3. A constant key is legal towards our server and saves a hash a connect.
@@ -156,16 +158,19 @@ async def open_connection(
     headers: Mapping[str, str] | None = None,
     query: str = "",
     local_address: str = "",
+    tls: ssl.SSLContext | None = None,
 ) -> Connection:
     """Connect to `url` (ws://host:port/path) and upgrade; raise `HandshakeRefused` or `OSError`.
 
-    `local_address` is the address of this machine to connect from; else the system's choice.
+    `local_address` is the address of this machine to connect from; else the system's choice. `tls` encrypts (`loadtest.tls.trust`).
     """
     parts = urlsplit(url)
-    host, port = parts.hostname or "127.0.0.1", parts.port or 80
+    host, port = parts.hostname or "127.0.0.1", port_of(parts)
     request = _upgrade_request(f"{parts.path}?{query}" if query else parts.path, parts.netloc, headers or {})
     loop, local = asyncio.get_running_loop(), (local_address, 0) if local_address else None
-    _, connection = await loop.create_connection(lambda: Connection(request, on_text), host, port, local_addr=local)
+    _, connection = await loop.create_connection(
+        lambda: Connection(request, on_text), host, port, local_addr=local, ssl=tls
+    )
     try:
         await connection.opened
     except BaseException:

@@ -21,6 +21,7 @@ from loadtest.result import FORMAT, Mark, Result
 from loadtest.scenario import Event, Scenario
 from loadtest.team import Member, team
 from loadtest.world import Access, Part, make_world
+from protocol.calls import IceServer
 
 _S: Final = 1_000_000
 _BEGIN_AFTER_US: Final = 500_000
@@ -47,6 +48,8 @@ class Plan:
     seed: int = 1
     log: str = ""
     restart: str = ""
+    relays: tuple[IceServer, ...] = ()
+    # For calls with media, instead of those that the server hands out.
     tell: Callable[[str], None] = print
     second: Callable[[Board, int], None] = lambda _board, _at_s: None
 
@@ -237,6 +240,8 @@ def _jobs(plan: Plan, run_name: str, parts: Sequence[Part]) -> list[Job]:
             part.rooms,
             plan.log,
             part.nicks,
+            plan.access.authority,
+            plan.relays,
         )
         for number, part in enumerate(parts)
     ]

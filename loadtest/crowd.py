@@ -15,6 +15,7 @@ from loadtest.jobs import Job
 from loadtest.learn import read_log
 from loadtest.scene import Scene, User
 from loadtest.schedule import Arrivals, Replay, Say, Talk
+from loadtest.tls import trust
 from protocol.ids import MatchId, UserId
 
 FILLER: Final = (
@@ -41,6 +42,9 @@ class Crowd:
         late_us = int(scenario.promises.late_after_s * 1e6)
         self.scene = Scene(job.run, job.url, chance, self._texts(), spawn, late_us, scenario.chat.receipts)
         self.scene.call_s = scenario.life.call_s
+        self.scene.ring_spare_s = scenario.promises.ring_grace_s
+        self.scene.picks_up = scenario.media is None
+        self.scene.tls = trust(job.url, job.authority)
         self.users, self.devices = self._people()
         self.every = [device for devices in self.devices.values() for device in devices]
         self._by_user = {user.name: user for user in self.users.values()}
@@ -63,12 +67,14 @@ class Crowd:
         for person in self.job.people:
             watched = sorted(partners[person.index] - {UserId(person.user)})[:WATCHED_MAX]
             user = users[person.index] = User(person.user, person.token, rooms[person.index], tuple(watched))
-            user.is_looking = self.scene.chance.random() >= self.job.scenario.people.hidden_share
+            is_hidden = self.scene.chance.random() < self.job.scenario.people.hidden_share
             # Ten devices a user at most, so that each has a number of its own.
             devices[person.index] = [
                 Device(self.scene, user, person.index * 10 + number, f"d{number}" if number else "")
                 for number in range(person.devices)
             ]
+            for device in devices[person.index]:
+                device.is_hidden = is_hidden
         return users, devices
 
     def _talk(self) -> Talk | Replay:
@@ -123,6 +129,7 @@ class Crowd:
             (life.flaps_per_min, lambda device: device.leave(life.flap_s * chance.random())),
             (life.drops_per_min, lambda device: device.drop(life.drop_s * chance.random())),
             (life.pauses_per_min, lambda device: self._pause(device, life.pause_s * chance.random())),
+            (life.hides_per_min, lambda device: self._hide(device, life.hide_s * chance.random())),
             (life.history_per_min, lambda device: device.read_back(chance.random())),
             (life.calls_per_min, lambda device: device.call(chance.random())),
         ]
@@ -193,6 +200,11 @@ class Crowd:
         device.pause()
         asyncio.get_running_loop().call_later(seconds, device.resume)
 
+    def _hide(self, device: Device, seconds: float) -> None:
+        if not device.is_hidden:
+            device.hide()
+            asyncio.get_running_loop().call_later(seconds, device.show)
+
     # ---- twenty times a second
 
     def _tick(self) -> None:
@@ -210,7 +222,8 @@ class Crowd:
     def _audit(self, devices: "Iterator[Device] | Sequence[Device]") -> None:
         now_us, grace_us = self.scene.now_us(), int(self.job.scenario.promises.presence_grace_s * 1e6)
         for device in devices:
-            if not device.is_ready or device.away or now_us - device.inbox.welcomed_us < grace_us:
+            # To one that nobody looks at the server tells no presence.
+            if not device.is_ready or device.away or device.is_hidden or now_us - device.looked_us < grace_us:
                 continue
             for partner in device.user.partners:
                 shown, truth = device.sees.get(partner), self._by_user.get(partner)
@@ -221,7 +234,7 @@ class Crowd:
                     0 if is_online else self.scene.silence_bound_us if truth.silent else self.scene.presence_bound_us
                 )
                 is_due = now_us - truth.changed_us > bound_us + grace_us
-                if is_due and (shown.status == "online") != is_online:
+                if is_due and (shown.status != "offline") != is_online:
                     self._wrong_presence.add((f"{device.user.name}/{device.name}", partner, truth.changed_us))
 
 

@@ -21,7 +21,19 @@ from loadtest.scene import Scene, User, close_within
 from protocol.calls import CallPush
 from protocol.close_codes import comes_back
 from protocol.errors import CATALOGUE
-from protocol.from_client import Body, ClientMessage, Hello, History, MessageSend, PresenceWatch, Receipt, Sync, Typing
+from protocol.from_client import (
+    Body,
+    ClientMessage,
+    ClientState,
+    ClientStateSet,
+    Hello,
+    History,
+    MessageSend,
+    PresenceWatch,
+    Receipt,
+    Sync,
+    Typing,
+)
 from protocol.from_server import (
     Entry,
     Error,
@@ -87,7 +99,9 @@ class Device:
         "connects",
         "inbox",
         "index",
+        "is_hidden",
         "is_ready",
+        "looked_us",
         "name",
         "sees",
         "trouble",
@@ -106,6 +120,10 @@ class Device:
         self.sees: dict[UserId, Presence] = {}
         self.connects = 0
         self.is_ready = False
+        self.is_hidden = False
+        # Nobody looks at it: what comes is delivered and not read.
+        self.looked_us = 0
+        # When it was last brought to somebody's eyes, or welcomed.
         self.away = False
         # It is gone because its user wanted so, or a scenario did in their name.
         self.trouble = ""
@@ -138,7 +156,9 @@ class Device:
         connection: Connection | None = None
         try:
             async with asyncio.timeout(WELCOME_WITHIN_S):
-                self._connection = connection = await open_connection(scene.url, partial(self._hear_welcome, welcomed))
+                self._connection = connection = await open_connection(
+                    scene.url, partial(self._hear_welcome, welcomed), tls=scene.tls
+                )
                 connection.closed.add_done_callback(partial(self._lost, connection, welcomed))
                 self._say_hello()
                 await welcomed
@@ -155,8 +175,18 @@ class Device:
         known = [held for held in self.inbox.held.values() if held.last][:HELLO_CURSORS_MAX]
         cursors = {held.match: held.cursor for held in known}
         device = DeviceId(self.name) if self.name else None
+        state = ClientState.INACTIVE if self.is_hidden else ClientState.ACTIVE
         self._last_id += 1
-        self.tell(Hello(self._last_id, self.user.token, device=device, session=self._session, cursors=cursors))
+        self.tell(
+            Hello(
+                self._last_id,
+                self.user.token,
+                device=device,
+                session=self._session,
+                cursors=cursors,
+                client_state=state,
+            )
+        )
 
     def _hear_welcome(self, welcomed: "asyncio.Future[None]", payload: bytes) -> None:
         if welcomed.done():
@@ -187,6 +217,7 @@ class Device:
             elif not held.last:
                 held.begin(summary.last_seq, summary.last_at)
         self.inbox.welcomed(now_us, was_away=self.away)
+        self.looked_us = now_us
         self.away = False
         if self.user.partners:
             self.ask(PresenceWatch(0, self.user.partners), self._watching)
@@ -254,6 +285,20 @@ class Device:
         elif not self._is_stopping:  # closed as too slow meanwhile
             self._scene.spawn(self.come())
 
+    def hide(self) -> None:
+        """Go into the background, as a tab behind others or a phone in a pocket."""
+        self.is_hidden = True
+        self._scene.meters.count("hidden")
+        if self.is_ready:
+            self.tell(ClientStateSet(ClientState.INACTIVE))
+
+    def show(self) -> None:
+        """Come to somebody's eyes again; what came meanwhile is read."""
+        self.is_hidden, self.looked_us = False, self._scene.now_us()
+        self.inbox.read_all()
+        if self.is_ready:
+            self.tell(ClientStateSet(ClientState.ACTIVE))
+
     async def stop(self) -> None:
         """Say goodbye for good."""
         self._is_stopping = True
@@ -312,7 +357,7 @@ class Device:
         if self.is_ready:
             waiting, self.inbox.unread = self.inbox.unread, {}
             for match, seq in waiting.items():
-                read = Seq(seq) if self.user.is_looking else None
+                read = None if self.is_hidden else Seq(seq)
                 self.tell(Receipt(match, Seq(seq), read))
                 if read is not None:
                     self.user.read[match] = max(seq, self.user.read.get(match, 0))

@@ -50,6 +50,11 @@ class Inbox:
         """How many entries came only because they were asked for."""
         return sum(len(held.fetched) for held in self.held.values())
 
+    def read_all(self) -> None:
+        """Have all that is shown told as read, as by somebody who looks again."""
+        if self._scene.is_following_receipts:
+            self.unread |= {held.match: held.last for held in self.held.values() if held.last > held.first}
+
     def pushed(self, arrival: Arrival) -> None:
         """Take a pushed message."""
         held = self.held.get(arrival.match)
@@ -57,8 +62,9 @@ class Inbox:
             self._scene.meters.count("strangers")
             return
         self._scene.meters.count("delivered")
-        if arrival.due_us and self._take(held, arrival.seq, arrival.mark, arrival.created_at, is_pushed=True):
-            self._time(arrival)
+        if self._take(held, arrival.seq, arrival.mark, arrival.created_at, is_pushed=True):
+            if arrival.due_us:
+                self._time(arrival)
             if self._scene.is_following_receipts:
                 self.unread[arrival.match] = arrival.seq
 

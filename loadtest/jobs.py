@@ -9,6 +9,7 @@ from loadtest.checker import Report
 from loadtest.meters import Meters
 from loadtest.profile import Profile
 from loadtest.scenario import Scenario
+from protocol.calls import IceServer
 
 
 class Person(Struct, frozen=True, array_like=True):
@@ -47,6 +48,10 @@ class Job(Struct, frozen=True, tag=True):
     # The text to replay.
     nicks: tuple[tuple[str, ...], ...] = ()
     # Whom of the replay each of `people` is.
+    authority: str = ""
+    # PEM of who signed the server's certificate; empty: whom the system believes.
+    relays: tuple[IceServer, ...] = ()
+    # For calls with media, instead of those that the server hands out.
 
 
 class Clock(Struct, frozen=True, tag=True):

@@ -15,7 +15,7 @@ from loadtest.result import Budget, Result
 
 # What the protocol repairs, and a server that nobody disturbs does not do.
 ON_THE_WAY: Final = ("not pushed", "pushed twice", "pushed out of order", "late")
-ALWAYS: Final = ("strangers", "gave up", "rings without end", "left in calls")
+ALWAYS: Final = ("strangers", "gave up", "rings without end", "left in calls", "without media", "past the relay")
 WORDS: Final = {
     "not pushed": "not pushed until asked for",
     "pushed twice": "pushed twice on one connection",
@@ -25,12 +25,16 @@ WORDS: Final = {
     "gave up": "devices told not to come back",
     "rings without end": "rings without end",
     "left in calls": "devices left ringing or in a call in the end",
+    "without media": "calls without sound or pictures",
+    "past the relay": "media past the relay",
 }
 
 CPU_MOST: Final = 0.9
 _CPU_MOST_SHARE: Final = 0.05
 _LAG_P99_LEAST_US: Final = 10_000
-_TIME: Final = re.compile(r"(?:(ack|connect|comeback|history|delivery|ring|offer)_)?(p50|p90|p99|p999|max|mean)_ms")
+_TIME: Final = re.compile(
+    r"(?:(ack|connect|comeback|history|delivery|ring|offer|first_frame)_)?(p50|p90|p99|p999|max|mean)_ms"
+)
 _SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 _OTHERS: Final = ("errors", "server_cores", "server_rss_mib", "min_delivered_per_s", "min_sent_per_s")
 
@@ -62,7 +66,7 @@ def check_budgets(budgets: Mapping[str, float]) -> None:
 def time_of(name: str, times: Mapping[str, Histogram]) -> float | None:
     """Return the milliseconds that a budget of a time is about, None when nothing of the kind was timed."""
     found = _TIME.fullmatch(name)
-    histogram = None if found is None else times.get(found[1] or "delivery")
+    histogram = None if found is None else times.get((found[1] or "delivery").replace("_", " "))
     if found is None or histogram is None or not histogram.count:
         return None
     return (histogram.mean if found[2] == "mean" else histogram.quantile(_SHARES[found[2]])) / 1000

@@ -6,6 +6,7 @@ so that a description holds all candidates. Run `run` in a task of the caller's 
 """
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -109,11 +110,26 @@ class Link:
         for signal in self._sent[have:]:
             self._client.tell(signal)
 
-    async def received(self, frames: int) -> None:
-        """Wait until so many frames have come of each kind of media that came at all."""
-        while not any(self.frames.values()) or min(filter(None, self.frames.values())) < frames:
+    async def received(self, frames: int, kinds: Sequence[str] = ()) -> None:
+        """Wait until so many frames have come of each of `kinds`; without any, of each kind of media that came at all."""
+        while not self._has_received(frames, kinds):
             self._frame.clear()
             await self._frame.wait()
+
+    @property
+    def route(self) -> str:
+        """The kinds of the two candidates that were chosen, ours first, as `relay-relay`; empty while there are none."""
+        # aiortc has no statistics of candidate pairs, so its own notes are read.
+        for transceiver in self.connection.getTransceivers():
+            chosen = transceiver.receiver.transport.transport._connection._nominated.get(1)
+            if chosen is not None:
+                return f"{chosen.local_candidate.type}-{chosen.remote_candidate.type}"
+        return ""
+
+    def _has_received(self, frames: int, kinds: Sequence[str]) -> bool:
+        if kinds:
+            return min(self.frames[kind] for kind in kinds) >= frames
+        return any(self.frames.values()) and min(filter(None, self.frames.values())) >= frames
 
     async def close(self) -> None:
         """End it."""
@@ -166,14 +182,20 @@ class Link:
 
 
 class Caller:
-    """A person on one connection. `links` are by the other seats' names; `ended` resolves when the call is over."""
+    """A person on one connection. `links` are by the other seats' names; `ended` resolves when the call is over.
 
-    def __init__(self, token: str, *, media: Kind = "video", relay_only: bool = False) -> None:
+    `relays` are used instead of what the server hands out.
+    """
+
+    def __init__(
+        self, token: str, *, media: Kind = "video", relay_only: bool = False, relays: tuple[IceServer, ...] = ()
+    ) -> None:
         self._news: deque[Push] = deque()
         self._wake = asyncio.Event()
         self._media: Final[Kind] = media
         self._relay_only = relay_only
         self._ice: tuple[IceServer, ...] = ()
+        self._relays = relays
         self.client = Client(token=token, on_push=self._hear)
         self.seat: CallSeat | None = None
         self.met = asyncio.Event()
@@ -183,9 +205,9 @@ class Caller:
         self.rung: asyncio.Future[CallIncoming] = loop.create_future()
         self.ended: asyncio.Future[CallEnded] = loop.create_future()
 
-    async def connect(self, url: str) -> None:
+    async def connect(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         """Open the connection and say hello."""
-        await self.client.open(url)
+        await self.client.open(url, tls=tls)
         await self.client.hello()
 
     async def call(self, match: str, key: str) -> CallSeat:
@@ -239,6 +261,8 @@ class Caller:
         await self.client.close()
 
     async def _ask_for_ice(self, call: CallId) -> tuple[IceServer, ...]:
+        if self._relays:
+            return self._relays
         return (await self.client.request(CallIce(self.client.next_id(), call), decode_ice)).ice_servers
 
     def _sit(self, seat: CallSeat) -> None:

@@ -151,9 +151,7 @@ def _curve(result: Result, latency: Axis) -> Plot:
         if histogram is None or not histogram.count:
             continue
         most = max(most, histogram.count)
-        points: list[Point] = [
-            (_nines(share), us / 1000) for share, us in histogram.curve() if share < 1 or histogram.count == 1
-        ]
+        points: list[Point] = [(_nines(share), us / 1000) for share, us in histogram.curve() if share < 1]
         points.append((_nines(1 - 1 / (histogram.count + 1)), histogram.highest / 1000))
         lines.append(Line(TIMES[name], _thinned(points)))
     ticks = [_nines(share) for share in _NINES if share <= 1 - 1 / (most + 1)]

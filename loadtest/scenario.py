@@ -66,11 +66,30 @@ class Life(Struct, frozen=True, forbid_unknown_fields=True):
     pauses_per_min: Rate = 0.0
     # Nothing is read from the socket for up to `pause_s`.
     pause_s: float = 10.0
+    hides_per_min: Rate = 0.0
+    # Nobody looks at it (`client_state`) for up to `hide_s`; then what came is read.
+    hide_s: float = 20.0
     history_per_min: Rate = 0.0
     # A page of history from a random place of the log.
     calls_per_min: Rate = 0.0
     # A call by canned SDP, to whoever is in the match, which lasts up to `call_s`.
     call_s: float = 10.0
+
+
+class Media(Struct, frozen=True, forbid_unknown_fields=True):
+    """Calls in which sound and pictures flow (aiortc): so many pairs call each other, hang up, and call again.
+
+    A side that has no frame of each kind `within_s` of the acceptance is a broken promise. A handful is meant: each
+    side encodes and decodes, which costs more than a thousand people who chat.
+    """
+
+    calls: Annotated[int, Meta(ge=1, le=50)] = 2
+    kind: Literal["audio", "video"] = "video"
+    call_s: Annotated[float, Meta(gt=0)] = 10.0
+    pause_s: Annotated[float, Meta(gt=0)] = 4.0
+    within_s: Annotated[float, Meta(gt=0)] = 15.0
+    relay_only: bool = True
+    # Through the relay although there may be a shorter way.
 
 
 class Event(Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +124,7 @@ class Promises(Struct, frozen=True, forbid_unknown_fields=True):
     is_disturbed: bool = False
     late_after_s: Annotated[float, Meta(gt=0)] = 5.0
     presence_grace_s: Annotated[float, Meta(gt=0)] = 5.0
+    ring_grace_s: Annotated[float, Meta(gt=0)] = 10.0
 
 
 class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,6 +136,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     matches: Matches = Matches()
     chat: Chat = Chat()
     life: Life = Life()
+    media: Media | None = None
     promises: Promises = Promises()
     duration_s: Annotated[float, Meta(gt=0)] = 60.0
     warm_up_s: Annotated[float, Meta(ge=0)] = 5.0

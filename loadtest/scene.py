@@ -1,6 +1,7 @@
 """What all devices of one process share: where they connect, the clock, what is counted, what was said."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -39,6 +40,11 @@ class Scene:
     late_after_us: int
     is_following_receipts: bool
     call_s: float = 10.0
+    ring_spare_s: float = 10.0
+    # Somebody who rings longer than the server said, and so long more, rings without end.
+    picks_up: bool = True
+    # False: devices only ring, because somebody else of the same user has the microphone.
+    tls: ssl.SSLContext | None = None
     meters: Meters = field(default_factory=Meters)
     offset_us: int = 0
     is_over: bool = False
@@ -75,12 +81,11 @@ class Scene:
 
 
 class User:
-    """A user played here: who they are, whether they look, and the truth about whether they are there."""
+    """A user played here: who they are, and the truth about whether they are there."""
 
     __slots__ = (
         "changed_us",
         "connected",
-        "is_looking",
         "match_names",
         "matches",
         "name",
@@ -98,7 +103,6 @@ class User:
         self.match_names = tuple(matches)
         self.partners = partners
         # Whom they watch.
-        self.is_looking = True
         self.connected = 0
         self.changed_us = 0
         # When `connected` last went from or to zero.

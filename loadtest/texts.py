@@ -15,6 +15,7 @@ TIMES: Final = {
     "history": "page of history",
     "ring": "from call to ring",
     "offer": "from acceptance to offer",
+    "first frame": "from acceptance to first frame",
     "lag": "the load tester's own lag",
 }
 SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}

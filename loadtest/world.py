@@ -12,6 +12,7 @@ from loadtest.clock import Chance, wall_s
 from loadtest.jobs import Person, Room
 from loadtest.learn import Line
 from loadtest.scenario import Scenario
+from loadtest.tls import trust
 from loadtest.tokens import sign_token
 
 _AT_ONCE: Final = 8
@@ -26,10 +27,12 @@ class Access:
     api_url: str
     api_key: str
     token_secret: str = ""
+    authority: str = ""
+    # PEM of who signed the server's certificate, when the system does not know them.
 
     def api(self) -> Api:
         """Return a connection to the API."""
-        return Api(self.api_url, self.api_key)
+        return Api(self.api_url, self.api_key, trust(self.api_url, self.authority))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Part:
 def api_url_of(ws_url: str) -> str:
     """Return the origin of the HTTP API that belongs to a socket's address."""
     parts = urlsplit(ws_url)
-    return f"http://{parts.netloc}"
+    return f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}"
 
 
 async def make_world(
