@@ -8,6 +8,7 @@ import argparse
 import os
 import resource
 import shlex
+import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,7 +36,7 @@ from loadtest.result import BadResult, read_result, write_result
 from loadtest.scenario import BadScenario, Scenario, load_scenario, names
 from loadtest.team import READY, TOKEN_VARIABLE, AgentLost
 from loadtest.texts import HEADING, render, second_line
-from loadtest.tls import BadAuthority, port_of
+from loadtest.tls import BadAuthority, port_of, trust
 from loadtest.world import Access, api_url_of
 
 API_KEY_VARIABLE = "LOADTEST_API_KEY"
@@ -60,6 +61,7 @@ _PROBLEMS = (
     ApiError,
     ClusterError,
     OSError,
+    EOFError,
 )
 
 
@@ -95,8 +97,28 @@ def main() -> int:
 def _give_up(problem: Exception) -> int:
     while isinstance(problem, ExceptionGroup):
         problem = problem.exceptions[0]
-    print(f"loadtest: {problem}" if str(problem) else f"loadtest: {type(problem).__name__}", file=sys.stderr)
+    print(f"loadtest: {_explained(problem)}", file=sys.stderr)
     return 2
+
+
+def _explained(problem: Exception) -> str:
+    """Return what is wrong, and what to do about it where that is not plain."""
+    said = " ".join(str(problem).split()) or type(problem).__name__
+    match problem:
+        case ssl.SSLCertVerificationError():
+            return f"the server's certificate is not believed ({problem.verify_message}): --ca FILE names who signed it"
+        case ssl.SSLError():
+            return f"no TLS is spoken there ({problem.reason or said}): ws:// instead of wss://?"
+        case ConnectionRefusedError():
+            return f"nobody answers ({said}): is the server running, and --url its address?"
+        case TimeoutError():
+            return "it took too long: the server does not answer, or a process that makes load hangs"
+        case EOFError():
+            return "the server hung up in the middle of an answer: is --url the address of a Duologue server?"
+        case ApiError(status=401 | 403):
+            return f"{said}: {API_KEY_VARIABLE} is to be one of the server's API_KEYS"
+        case _:
+            return said
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -112,8 +134,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace, scenario: Scenario) -> Plan:
-    host = urlsplit(options.url).hostname or ""
-    port = port_of(urlsplit(options.url))
+    host, port = _address(options.url)
     key = os.environ.get(API_KEY_VARIABLE, "dev" if host in _LOOPBACK else "")
     if not key:
         raise Unusable(f"put the API key of your server into {API_KEY_VARIABLE}")
@@ -121,6 +142,7 @@ def _plan(options: argparse.Namespace, scenario: Scenario) -> Plan:
         raise Unusable(f"{options.name} needs --log FILE")
     secret = os.environ.get(TOKEN_SECRET_VARIABLE, "")
     authority = options.ca.read_text() if options.ca else ""
+    trust(options.url, authority)  # before anything is started
     access = Access(options.url, options.api or api_url_of(options.url), key, secret, authority)
     budgets = {**scenario.budgets, **parse_budgets(options.budget)}
     check_budgets(budgets)
@@ -149,6 +171,18 @@ def _plan(options: argparse.Namespace, scenario: Scenario) -> Plan:
     )
 
 
+def _address(url: str) -> tuple[str, int]:
+    """Return host and port of where clients connect."""
+    parts = urlsplit(url)
+    try:
+        host, port = parts.hostname or "", port_of(parts)
+    except ValueError:
+        host, port = "", 0
+    if parts.scheme not in {"ws", "wss"} or not host or not parts.path.strip("/"):
+        raise Unusable(f"--url {url} is no address where clients connect, like ws://127.0.0.1:8000/ws")
+    return host, port
+
+
 def _scenario(options: argparse.Namespace) -> Scenario:
     """Return the scenario as the command line changes it."""
     scenario = load_scenario(options.name)
@@ -158,6 +192,8 @@ def _scenario(options: argparse.Namespace) -> Scenario:
         connects_per_s=options.connects_per_s or scenario.people.connects_per_s,
     )
     promises = structs.replace(scenario.promises, late_after_s=options.late_after or scenario.promises.late_after_s)
+    if options.users == 1:
+        raise Unusable("one user has nobody to talk to: --users 2 at least")
     return structs.replace(
         scenario, people=people, promises=promises, duration_s=options.duration or scenario.duration_s
     )
@@ -217,16 +253,34 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _whole(text: str) -> int:
+    """Read a number of things."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    """Read a size that is above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
 def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("name", help=f"a scenario's file, or one of {', '.join(names())}")
     run.add_argument("--url", required=True, help="where clients connect, ws://…/ws")
     run.add_argument("--api", help=f"origin of the HTTP API, when it is another one; {API_KEY_VARIABLE} has the key")
     run.add_argument("--ca", type=Path, metavar="FILE", help="who signed the certificate behind wss://, in PEM")
-    run.add_argument("--users", type=int)
-    run.add_argument("--duration", type=float, metavar="S")
-    run.add_argument("--rate", type=float, metavar="N", help="messages offered a second, by all together")
-    run.add_argument("--connects-per-s", type=float, metavar="N")
-    run.add_argument("--processes", type=int, default=1, help="that make load here")
+    run.add_argument("--users", type=_whole)
+    run.add_argument("--duration", type=_positive, metavar="S")
+    run.add_argument("--rate", type=_positive, metavar="N", help="messages offered a second, by all together")
+    run.add_argument("--connects-per-s", type=_positive, metavar="N")
+    run.add_argument("--processes", type=_whole, default=1, help="that make load here")
     run.add_argument("--agents", help=f"host:port,… that make load instead; {TOKEN_VARIABLE} is the shared secret")
     run.add_argument("--budget", action="append", default=[], metavar="NAME=N", help="like p99_ms=50; may be repeated")
     run.add_argument("--late-after", type=float, metavar="S", help="a delivery that takes longer is a broken promise")

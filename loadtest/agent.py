@@ -120,7 +120,7 @@ class Playing:
                 self._crowd.begin(at_us)
                 self._spawn(self._crowd.run())
                 if self._meetings is not None:
-                    self._meetings.begin()
+                    self._meetings.begin(at_us)
             case Pace(rate_per_s):
                 self._crowd.talk.pace(rate_per_s * self._job.share, self._crowd.scene.now_us())
             case Deal(what, share):

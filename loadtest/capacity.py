@@ -1,10 +1,12 @@
 """The search for the highest load that keeps the budgets, and why it is not higher.
 
 Steps of the same length, each a factor above the last, until a budget breaks; then half-way between the highest that held
-and the lowest that broke. The first third of a step is left out: it still has the last step's queues.
+and the lowest that broke. What breaks once is tried once more, as it may have been something else on the machine. The first
+third of a step is left out: it still has the last step's queues.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -16,6 +18,8 @@ from loadtest.result import Step
 from loadtest.scenario import Ceiling
 
 _S: Final = 1_000_000
+_REPORT_S: Final = 0.5
+# Until all processes have told their last second.
 _KEPT_UP: Final = 0.9
 # Less than this share of what was offered got its answer: the queue grows.
 
@@ -33,7 +37,7 @@ async def search(
     while rate_per_s is not None and len(steps) < ceiling.steps_max:
         pace(rate_per_s)
         began_s = (monotonic_us() - board.begin_us) / _S
-        await asyncio.sleep(ceiling.step_s)
+        await asyncio.sleep(ceiling.step_s + _REPORT_S)
         window = (began_s + ceiling.step_s / 3, began_s + ceiling.step_s)
         steps.append(measure(rate_per_s, board, window, budgets))
         tell(_line(steps[-1]))
@@ -43,8 +47,11 @@ async def search(
 
 def next_rate(steps: list[Step], ceiling: Ceiling) -> float | None:
     """Return what to try next, None when it is known well enough."""
+    last = steps[-1]
+    if last.broke and sum(step.offered_per_s == last.offered_per_s for step in steps) == 1:
+        return last.offered_per_s
     held = max((step.offered_per_s for step in steps if not step.broke), default=0.0)
-    broke = min((step.offered_per_s for step in steps if step.broke), default=0.0)
+    broke = min((step.offered_per_s for step in _broken(steps)), default=0.0)
     if not broke:
         return held * ceiling.factor
     if broke - held <= ceiling.within * broke or broke < 1:
@@ -54,7 +61,9 @@ def next_rate(steps: list[Step], ceiling: Ceiling) -> float | None:
 
 def measure(rate_per_s: float, board: Board, window: tuple[float, float], budgets: Mapping[str, float]) -> Step:
     """Sum up one step."""
-    low_s, high_s = round(window[0]), max(round(window[1]), round(window[0]) + 1)
+    # Whole seconds: what lies in one that is only begun is not told yet.
+    low_s = math.ceil(window[0])
+    high_s = max(math.floor(window[1]), low_s + 1)
     meters = board.between(low_s, high_s)
     sent_per_s = meters.counts.get("sent", 0) / (high_s - low_s)
     p50_ms, p99_ms = (time_of(name, meters.times) or 0.0 for name in ("p50_ms", "p99_ms"))
@@ -76,7 +85,7 @@ def _what_broke(meters: Meters, budgets: Mapping[str, float]) -> str:
 def knee(steps: list[Step], agents_cpu: float) -> str:
     """Say what the highest load was that held, and what seems to hold it down."""
     held = [step for step in steps if not step.broke]
-    broken = sorted((step for step in steps if step.broke), key=lambda step: step.offered_per_s)
+    broken = sorted(_broken(steps), key=lambda step: step.offered_per_s)
     if not broken:
         return f"No budget broke up to {held[-1].offered_per_s:,.0f} messages/s: search from there." if held else ""
     most = f"{max(step.sent_per_s for step in held):,.0f} messages/s held" if held else "No load held"
@@ -92,6 +101,12 @@ def knee(steps: list[Step], agents_cpu: float) -> str:
         f"{at}. The server's process used only {first.server_cpu:.2f} cores: look at what it waits for "
         "(the disk under its store, the database, Redis, or other programs on its machine)."
     )
+
+
+def _broken(steps: list[Step]) -> list[Step]:
+    """Return the steps that broke, without those that held when they were tried again."""
+    held = {step.offered_per_s for step in steps if not step.broke}
+    return [step for step in steps if step.broke and step.offered_per_s not in held]
 
 
 def _load_testers_cpu(board: Board) -> float:

@@ -37,6 +37,11 @@ def _server_rows(first: Result, second: Result) -> list[list[str]]:
     rss = first.server_rss_bytes(), second.server_rss_bytes()
     if rss[0] is not None and rss[1] is not None:
         rows.append(["server, MiB at most", f"{rss[0] / 2**20:,.0f}", f"{rss[1] / 2**20:,.0f}", _ratio(*rss)])
+    slopes = first.server_rss_slope(), second.server_rss_slope()
+    if slopes[0] is not None and slopes[1] is not None:
+        rows.append(
+            ["server, KiB more a minute", *(f"{slope / 1024:,.1f}" for slope in slopes if slope is not None), "-"]
+        )
     return rows
 
 

@@ -6,7 +6,7 @@ number is the store's own, any other is one that differs. Numbers are Python's h
 """
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -101,6 +101,7 @@ class Held:
     """What one device shows of one match: from a cursor on, one number an entry, without a gap."""
 
     __slots__ = (
+        "dropped",
         "early",
         "fetched",
         "first",
@@ -131,6 +132,8 @@ class Held:
         # Of the entries after `first`. Of an own message, which came back as its answer, -1 - its number in the book.
         self.early: dict[int, tuple[int, int]] = {}
         # What came before its turn: seq -> (mark, created_at).
+        self.dropped: list[tuple[int, array[int]]] = []
+        # What was shown until the server said that its log is another one: the cursor it began from, and the marks.
 
     def begin(self, seq: int, created_at: int) -> None:
         """Stand at a cursor: what is up to it was not seen and is not judged."""
@@ -138,6 +141,12 @@ class Held:
         self.last_at = created_at
         del self.marks[:]
         self.early.clear()
+
+    def reset(self) -> None:
+        """Begin anew, as the server says that its log is another one; what was shown so far stays evidence."""
+        if self.marks:
+            self.dropped.append((self.first, array("q", self.marks)))
+        self.begin(0, 0)
 
     @property
     def cursor(self) -> Cursor:
@@ -154,9 +163,21 @@ class Held:
 
     def shown(self, stored: Sequence[Entry], own: Callable[[int], Submission], user: UserId) -> list[Entry]:
         """Return what was shown, as entries. What was below the cursor at the start is the store's word for it."""
+        return self._entries(self.first, self.marks, stored, own, user)
+
+    def shown_before(
+        self, stored: Sequence[Entry], own: Callable[[int], Submission], user: UserId
+    ) -> Iterator[list[Entry]]:
+        """Yield what was shown before each reset."""
+        for first, marks in self.dropped:
+            yield self._entries(first, marks, stored, own, user)
+
+    def _entries(
+        self, first: int, marks: "array[int]", stored: Sequence[Entry], own: Callable[[int], Submission], user: UserId
+    ) -> list[Entry]:
         by_seq = {int(entry.seq): entry for entry in stored}
-        entries = [by_seq[seq] for seq in range(1, self.first + 1) if seq in by_seq]
-        for seq, each in enumerate(self.marks, self.first + 1):
+        entries = [by_seq[seq] for seq in range(1, first + 1) if seq in by_seq]
+        for seq, each in enumerate(marks, first + 1):
             truth = by_seq.get(seq)
             if each < 0:
                 entries.append(_own_entry(own(-1 - each), user))

@@ -102,7 +102,7 @@ class Inbox:
     def reset(self, match: MatchId) -> None:
         """Drop what is held of a match, as the server says that its log is another one now."""
         self._scene.meters.count("resets")
-        self.held[match].begin(0, 0)
+        self.held[match].reset()
         self.gap(match)
 
     def ask_for(self, matches: Sequence[Held]) -> None:

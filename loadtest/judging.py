@@ -2,7 +2,8 @@
 
 Budgets are names and numbers: `p99_ms=50` is of deliveries, `ack_p99_ms`, `connect_p99_ms`, `comeback_p99_ms` and
 `history_max_ms` of the others; p50, p90, p99, p999, max and mean there are. `errors` is the number of refused requests,
-`server_cores` and `server_rss_mib` what the server used at most, `min_delivered_per_s` and `min_sent_per_s` floors.
+`server_cores` and `server_rss_mib` what the server used at most, `server_rss_kib_per_min` how its memory grew in the last two
+thirds, `min_delivered_per_s` and `min_sent_per_s` floors.
 """
 
 import re
@@ -36,7 +37,14 @@ _TIME: Final = re.compile(
     r"(?:(ack|connect|comeback|history|delivery|ring|offer|first_frame)_)?(p50|p90|p99|p999|max|mean)_ms"
 )
 _SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
-_OTHERS: Final = ("errors", "server_cores", "server_rss_mib", "min_delivered_per_s", "min_sent_per_s")
+_OTHERS: Final = (
+    "errors",
+    "server_cores",
+    "server_rss_mib",
+    "server_rss_kib_per_min",
+    "min_delivered_per_s",
+    "min_sent_per_s",
+)
 
 
 class BadBudget(Exception):
@@ -122,6 +130,9 @@ def _found(name: str, result: Result) -> float | None:
         case "server_rss_mib":
             rss_bytes = result.server_rss_bytes()
             return None if rss_bytes is None else rss_bytes / 2**20
+        case "server_rss_kib_per_min":
+            slope = result.server_rss_slope()
+            return None if slope is None else slope / 1024
         case "min_delivered_per_s":
             return result.per_s("delivered")
         case "min_sent_per_s":

@@ -44,10 +44,11 @@ class Meetings:
         self._is_quiet.set()
         self._number = 0
 
-    def begin(self) -> None:
-        """Have every pair call."""
+    def begin(self, at_us: int) -> None:
+        """Have every pair call from `at_us` on, not all at once."""
+        until_s = max(0.0, (at_us - self._scene.now_us()) / 1e6)
         for place, pair in enumerate(self._pairs):
-            self._scene.spawn(self._call_on(pair, after_s=place * self._media.pause_s / len(self._pairs)))
+            self._scene.spawn(self._call_on(pair, after_s=until_s + place * self._media.pause_s / len(self._pairs)))
 
     async def finish(self) -> None:
         """Have everybody hang up, and wait until they have."""

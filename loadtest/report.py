@@ -12,7 +12,7 @@ import msgspec
 from loadtest.histogram import Histogram
 from loadtest.plots import Axis, Line, Plot, Point, draw
 from loadtest.result import Result, Second
-from loadtest.texts import SHARES, TIMES, budget_line, ms
+from loadtest.texts import SHARES, TIMES, budget_line, ms, slope_text
 
 _FILES: Final = resources.files("loadtest")
 _NINES: Final = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
@@ -134,7 +134,9 @@ def _process_plots(result: Result, plot: Callable[..., Plot]) -> Iterable[Plot]:
     yield plot("CPU, cores", [Line("server", server), mine] if server else [mine], cores)
     memory = [(s.at_s + 1.0, s.server_rss_bytes / 2**20) for s in since if s.server_rss_bytes is not None]
     if memory:
-        yield plot("Server memory, MiB", [Line("resident", memory, is_area=True)], Axis(lambda value: f"{value:,.0f}"))
+        note = slope_text(result).removeprefix(", ")
+        mib = Axis(lambda value: f"{value:,.0f}")
+        yield plot("Server memory, MiB", [Line("resident", memory, is_area=True)], mib, note)
     lag = [Line("99 %", _quantile(since, "lag", 2)), Line("most", _quantile(since, "lag", 3))]
     yield plot(
         "The load tester's own lag", lag, Axis(lambda value: f"{value:g} ms", is_log=True),

@@ -11,6 +11,7 @@ from loadtest.scenario import Scenario
 
 FORMAT = 1
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
+SLOPE_LEAST_S = 60
 
 
 class Machine(Struct, frozen=True):
@@ -142,9 +143,29 @@ class Result(Struct):
         found = [second.server_rss_bytes for second in self.seconds if second.server_rss_bytes is not None]
         return max(found) if found else None
 
+    def server_rss_slope(self) -> float | None:
+        """Return by how many bytes a minute the server's memory grew, None when it was not seen for a minute.
+
+        The line of least squares through the last two thirds of what was measured: caches fill in the first.
+        """
+        seen = [(second.at_s, second.server_rss_bytes) for second in self.measured()]
+        found = [(at_s, rss) for at_s, rss in seen[len(seen) // 3 :] if rss is not None]
+        if len(found) < SLOPE_LEAST_S:
+            return None
+        middle_s = sum(at_s for at_s, _ in found) / len(found)
+        middle = sum(rss for _, rss in found) / len(found)
+        spread = sum((at_s - middle_s) ** 2 for at_s, _ in found)
+        return 60 * sum((at_s - middle_s) * (rss - middle) for at_s, rss in found) / spread
+
 
 class BadResult(Exception):
     """A file that is no result of ours; its text is for people."""
+
+
+class _Head(Struct):
+    """What every version of the format has."""
+
+    format: int
 
 
 def write_result(result: Result, path: Path) -> None:
@@ -156,11 +177,14 @@ def write_result(result: Result, path: Path) -> None:
 def read_result(path: Path) -> Result:
     """Read one; raise `BadResult`."""
     try:
-        result = msgspec.json.decode(path.read_bytes(), type=Result)
+        text = path.read_bytes()
+        found = msgspec.json.decode(text, type=_Head).format
+        if found != FORMAT:
+            raise BadResult(
+                f"{path} has format {found}, from another version of the load tester; this one reads {FORMAT}"
+            )
+        return msgspec.json.decode(text, type=Result)
     except OSError as error:
         raise BadResult(f"{path}: {error.strerror}") from None
     except msgspec.DecodeError as error:
         raise BadResult(f"{path} is no result of a run: {error}") from None
-    if result.format != FORMAT:
-        raise BadResult(f"{path} has format {result.format}; this version reads {FORMAT}")
-    return result

@@ -10,7 +10,7 @@ from typing import Final
 
 from loadtest.clock import fresh_secret, monotonic_us
 from loadtest.jobs import Clock, ClockIs, Failed, FromAgent, ToAgent
-from loadtest.link import Link, call_agent
+from loadtest.link import Link, LinkRefused, call_agent
 
 TOKEN_VARIABLE: Final = "LOADTEST_AGENT_TOKEN"  # noqa: S105 - the name of a variable
 READY: Final = "listening on port "
@@ -64,8 +64,7 @@ async def team(processes: int, agents: Sequence[str], token: str) -> AsyncIterat
         members: list[Member] = []
         if agents:
             for number, where in enumerate(agents):
-                host, _, digits = where.rpartition(":")
-                members.append(Member(number, where, await call_agent(host, int(digits), token)))
+                members.append(Member(number, where, await _called(where, token)))
         else:
             secret = fresh_secret()
             for number in range(processes):
@@ -78,6 +77,18 @@ async def team(processes: int, agents: Sequence[str], token: str) -> AsyncIterat
                 # The same machine has the same clock; what was measured is the way there.
                 member.offset_us = member.uncertain_us = 0
         yield members
+
+
+async def _called(where: str, token: str) -> Link[FromAgent, ToAgent]:
+    host, _, digits = where.rpartition(":")
+    if not host or not digits.isdecimal():
+        raise AgentLost(f"{where!r} is not HOST:PORT, where an agent listens")
+    try:
+        return await call_agent(host, int(digits), token)
+    except OSError as problem:
+        raise AgentLost(f"no agent answers at {where} ({problem.strerror or problem}): start one there") from None
+    except LinkRefused:
+        raise AgentLost(f"the agent at {where} has another {TOKEN_VARIABLE}, or is busy with somebody else") from None
 
 
 @asynccontextmanager

@@ -71,6 +71,12 @@ def budget_line(result: Result, number: int) -> str:
     return f"{budget.name}={budget.limit:g}: {found}, {'kept' if budget.is_kept else 'BROKEN'}"
 
 
+def slope_text(result: Result) -> str:
+    """Return in words how the server's memory went on, nothing when that was not seen for long enough."""
+    slope = result.server_rss_slope()
+    return "" if slope is None else f", {slope / 1024:+,.1f} KiB a minute in the last two thirds"
+
+
 def table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
     """Return rows with columns that line up; the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -108,7 +114,7 @@ def _server(result: Result) -> Iterable[str]:
         return ["The server's process was not seen (--pid tells it, when it is on this machine).", ""]
     per = cores * 1e6 / max(result.per_s("delivered"), 1e-9)
     each = f", {per:.0f} µs CPU a delivery" if result.per_s("delivered") >= 1 else ""
-    return [f"server: {cores:.2f} cores{each}, {rss_bytes / 2**20:,.0f} MiB at most", ""]
+    return [f"server: {cores:.2f} cores{each}, {rss_bytes / 2**20:,.0f} MiB at most{slope_text(result)}", ""]
 
 
 def _told(result: Result) -> list[tuple[str, int]]:

@@ -18,6 +18,8 @@ def trust(url: str, authority: str) -> ssl.SSLContext | None:
     """Return what checks the certificate behind `url`, None when it is not encrypted. `authority` is PEM, empty for the system's."""
     if not url.startswith(("wss://", "https://")):
         return None
+    if authority and not authority.isascii():
+        raise BadAuthority("--ca holds no certificate in PEM")
     try:
         return ssl.create_default_context(cadata=authority or None)
     except ssl.SSLError as problem:

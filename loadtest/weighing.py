@@ -1,7 +1,7 @@
 """The end of a run in one process: wait for what is under way, ask what was missed, read the store's logs, weigh."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -83,7 +83,7 @@ async def _weigh_room(crowd: Crowd, room: Room, whole: Report) -> None:
         raise NoAnswer(f"nobody of {room.match} was connected in the end")
     match = MatchId(room.match)
     stored = await _log(ready[0], match)
-    logs = [_client_log(crowd, device, match, stored) for device in devices]
+    logs = [log for device in devices for log in _client_logs(crowd, device, match, stored)]
     report = check(logs, {match: stored}, judges_logs=room.is_judged)
     await _check_unread(crowd, room, stored, report)
     report.clients = 0
@@ -102,8 +102,8 @@ async def _log(device: Device, match: MatchId) -> list[Entry]:
     return entries
 
 
-def _client_log(crowd: Crowd, device: Device, match: MatchId, stored: Sequence[Entry]) -> ClientLog:
-    """Make the full record of one device in one match."""
+def _client_logs(crowd: Crowd, device: Device, match: MatchId, stored: Sequence[Entry]) -> Iterator[ClientLog]:
+    """Make the full record of one device in one match; before it, what it showed until it was told to begin anew."""
     held, book = device.inbox.held[match], device.book
 
     def submission(number: int) -> Submission:
@@ -115,7 +115,10 @@ def _client_log(crowd: Crowd, device: Device, match: MatchId, stored: Sequence[E
     for each in map(submission, numbers):
         log.submitted[match, each.client_id] = each
     log.shown[match] = held.shown(stored, submission, device.user.name)
-    return log
+    for number, shown in enumerate(held.shown_before(stored, submission, device.user.name), 1):
+        # It ended there, which is not to be held against it.
+        yield ClientLog(device.user.name, f"{device.name} before reset {number}", {}, {match: shown}, {match: True})
+    yield log
 
 
 async def _check_unread(crowd: Crowd, room: Room, stored: Sequence[Entry], report: Report) -> None:

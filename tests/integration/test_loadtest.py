@@ -27,7 +27,9 @@ ON_THE_WAY = {
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
     """Run a server whose limits are those that docs/loadtest.md tells to lift."""
     database = tmp_path_factory.mktemp("loadtest") / "duologue.db"
-    with unlimited_server(database, MAX_MEMBERS="1000", MAX_CONNECTIONS_PER_ADDRESS="10000") as server:
+    with unlimited_server(
+        database, MAX_MEMBERS="1000", MAX_CONNECTIONS_PER_ADDRESS="10000", PRESENCE_DEBOUNCE_MS="200"
+    ) as server:
         yield server
 
 
@@ -65,6 +67,51 @@ async def test_each_planted_fault_is_found_by_its_own_count(server: PrivateServe
     assert result.exit_code == 1
 
 
+async def test_a_wrong_number_of_unread_messages_is_found(server: PrivateServer) -> None:
+    """In every answer that tells one."""
+    async with faulty_relay(server.port, "unread", one_in=1) as relay:
+        result = await conduct(plan(relay.port, PAIRS, users=6, duration_s=1.0, rate_per_s=20.0))
+    assert result.broken == {"unread told wrong": relay.planted}, judged(result)
+    assert relay.planted == 6
+
+
+async def test_presence_that_is_not_told_is_found(server: PrivateServer) -> None:
+    """Once it is wrong for longer than is allowed."""
+    life = Life(flaps_per_min=60, flap_s=2.5)
+    people = structs.replace(PAIRS.people, watch=True)
+    promises = structs.replace(PATIENT, presence_grace_s=0.5, is_disturbed=True)
+    coming = structs.replace(PAIRS, people=people, life=life, promises=promises)
+    async with faulty_relay(server.port, "presence", one_in=1) as relay:
+        result = await conduct(plan(relay.port, coming, users=8, duration_s=2.5, rate_per_s=2.0))
+    assert relay.planted > 2
+    assert set(result.broken) == {"presence wrong beyond its bound"}, judged(result)
+
+
+async def test_what_nobody_sent_and_nobody_stored_is_found(server: PrivateServer) -> None:
+    """Also when the server says in the end that there is no such thing."""
+    async with faulty_relay(server.port, "invent", one_in=1) as relay:
+        result = await conduct(plan(relay.port, PAIRS, users=6, duration_s=1.0, rate_per_s=0.0))
+    assert result.broken == {"shown but not stored": relay.planted}, judged(result)
+    assert relay.planted == 6
+    assert result.counts["resets"] == 6
+
+
+async def test_a_ring_without_end_is_found() -> None:
+    """The user's other device has answered, and nobody tells this one."""
+    calls = scenario("calls")
+    people = structs.replace(calls.people, devices=2.0, watch=False)
+    promises = structs.replace(PATIENT, ring_grace_s=0.2)
+    ringing = structs.replace(calls, people=people, life=Life(calls_per_min=30, call_s=0.5), promises=promises)
+    with unlimited_server(None, CALL_RING_S="2") as server:
+        async with faulty_relay(server.port, "ring", one_in=1) as relay:
+            result = await conduct(plan(relay.port, ringing, users=8, duration_s=2.5, rate_per_s=1.0))
+    found = result.broken
+    assert found.pop("rings without end") > 0, judged(result)
+    found.pop("devices left ringing or in a call in the end", 0)
+    assert not found, judged(result)
+    assert relay.planted > 0
+
+
 async def test_nothing_is_found_where_nothing_was_planted(server: PrivateServer) -> None:
     """The relay by itself does no harm."""
     async with faulty_relay(server.port) as relay:
@@ -82,6 +129,7 @@ async def test_a_stall_of_the_server_is_seen_as_latency(tmp_path: Path) -> None:
         result = await conduct(run)
     slow = result.times["delivery"].count * (1 - _share_within(result, 300_000))
     assert slow >= 20, judged(result)
+    assert result.times["delivery"].quantile(0.99) >= 1_000_000
     assert not result.broken, judged(result)
 
 

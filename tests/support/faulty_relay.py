@@ -1,17 +1,36 @@
 """A way to a server that plants faults: of the messages pushed to clients it drops, doubles, swaps or delays one in so many.
 
-Everything else passes as it is, the HTTP API too. What it did is counted, so that a test can compare it with what was found.
+It can also keep news of presence and the end of rings to itself, tell a wrong number of unread messages, and push a message that
+nobody sent and nobody stored. Everything else passes as it is, the HTTP API too. What it did is counted, so that a test can compare it with what was found.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-from loadtest.frames import TEXT, Frame, split
+import msgspec
 
-Fault = Literal["none", "drop", "double", "swap", "delay"]
+from loadtest.frames import TEXT, Frame, split
+from protocol.codec import encode_body
+from protocol.from_client import Body
+from protocol.from_server import Message, Welcome
+from protocol.ids import ClientId, Micros, Ordinal, Seq
+
+Fault = Literal["none", "drop", "double", "swap", "delay", "presence", "ring", "unread", "invent"]
 MESSAGE = b'{"type":"message",'
+# Which texts a fault is planted into.
+MARKS: dict[Fault, bytes] = {
+    "presence": b'{"type":"presence",',
+    "ring": b'{"type":"call.cancelled",',
+    "unread": b'{"type":"ok",',
+    "invent": b'{"type":"welcome",',
+}
+
+
+UNREAD = b'"unread":'
+UNREAD_TOLD = re.compile(UNREAD + rb"(\d+)")
 
 
 class FaultyRelay:
@@ -72,7 +91,8 @@ class FaultyRelay:
 
     async def _treat(self, frame: Frame, raw: bytes, held: bytes) -> tuple[bytes, bytes]:
         """Return what goes on now, and what waits for the next message to overtake it."""
-        if frame[0] != TEXT or not frame[1].startswith(MESSAGE):
+        mark = MARKS.get(self._fault, MESSAGE)
+        if frame[0] != TEXT or not frame[1].startswith(mark) or (self._fault == "unread" and UNREAD not in frame[1]):
             return raw, held
         if held:
             return raw + held, b""
@@ -81,8 +101,12 @@ class FaultyRelay:
             return raw, b""
         self.planted += 1
         match self._fault:
-            case "drop":
+            case "drop" | "presence" | "ring":
                 return b"", b""
+            case "unread":
+                return _framed(UNREAD_TOLD.sub(_one_more, frame[1])), b""
+            case "invent":
+                return raw + b"".join(map(_framed, _invented(frame[1]))), b""
             case "double":
                 return raw + raw, b""
             case "swap":
@@ -112,6 +136,29 @@ async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         pass
     finally:
         writer.close()
+
+
+def _one_more(told: re.Match[bytes]) -> bytes:
+    return UNREAD + str(int(told[1]) + 1).encode()
+
+
+def _invented(welcome: bytes) -> Iterator[bytes]:
+    """Make the next message of each match of a welcome."""
+    heard = msgspec.json.decode(welcome, type=Welcome)
+    for match in heard.matches:
+        sender = next(each.user for each in match.members if each.user != heard.user)
+        seq, created_at, n = Seq(match.last_seq + 1), Micros(match.last_at + 1), Ordinal(1)
+        yield msgspec.json.encode(
+            Message(match.match, seq, created_at, n, sender, ClientId("of-nobody"), encode_body(Body("never sent")))
+        )
+
+
+def _framed(payload: bytes) -> bytes:
+    """Make a frame of a server's."""
+    length = len(payload)
+    if length < 126:
+        return bytes((0x81, length)) + payload
+    return bytes((0x81, 126)) + length.to_bytes(2) + payload
 
 
 def _size(frame: Frame) -> int:

@@ -4,6 +4,7 @@ One request a connection, or one upgrade; `claims` stands for the client address
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 
@@ -50,10 +51,10 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 @asynccontextmanager
-async def reverse_proxy(target: int) -> AsyncIterator[ReverseProxy]:
-    """Run one in front of the server at port `target` until the block ends."""
+async def reverse_proxy(target: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[ReverseProxy]:
+    """Run one in front of the server at port `target` until the block ends; with `tls` it speaks that to its clients."""
     proxy = ReverseProxy(0, target)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
     proxy.port = server.sockets[0].getsockname()[1]
     async with server:
         yield proxy

@@ -27,8 +27,17 @@ def test_it_rises_until_something_breaks_and_then_halves_the_rest() -> None:
     while rate is not None:
         steps.append(step(rate, "too slow" if rate > 700 else ""))
         rate = next_rate(steps, CEILING)
-    assert [each.offered_per_s for each in steps] == [100, 200, 400, 800, 600, 700, 750]
-    assert next_rate([step(0.9, "too slow")], CEILING) is None
+    assert [each.offered_per_s for each in steps] == [100, 200, 400, 800, 800, 600, 700, 750, 750]
+    assert next_rate([step(0.9, "too slow")] * 2, CEILING) is None
+
+
+def test_what_broke_once_is_tried_once_more() -> None:
+    """It may have been something else on the machine; when it holds then, the search goes on above it."""
+    steps = [step(100), step(200, "too slow")]
+    assert next_rate(steps, CEILING) == 200
+    steps.append(step(200))
+    assert next_rate(steps, CEILING) == 400
+    assert "No budget broke up to 200" in knee(steps, 0.1)
 
 
 @pytest.mark.parametrize(

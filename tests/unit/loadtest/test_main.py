@@ -67,6 +67,12 @@ def test_a_run_leaves_a_page_and_ends_by_its_verdict(
         (("run", "chat", "--url", "ws://chat.example/ws"), "LOADTEST_API_KEY"),
         (("run", "chat", "--url", "ws://127.0.0.1:1/ws", "--budget", "x=1"), "no budget"),
         (("run", "replay", "--url", "ws://127.0.0.1:1/ws"), "--log"),
+        (("run", "chat", "--url", "http://127.0.0.1:8000"), "like ws://127.0.0.1:8000/ws"),
+        (("run", "chat", "--url", "ws://127.0.0.1:99999/ws"), "like ws://127.0.0.1:8000/ws"),
+        (("run", "chat", "--url", "ws://127.0.0.1:1/ws", "--users", "1"), "--users 2"),
+        (("run", "chat", "--url", "ws://127.0.0.1:1/ws", "--agents", "here"), "is not HOST:PORT"),
+        (("run", "chat", "--url", "ws://127.0.0.1:1/ws", "--agents", "127.0.0.1:1"), "no agent answers at 127.0.0.1:1"),
+        (("run", "chat", "--url", "wss://127.0.0.1:1/ws", "--ca", ROOT / "README.md"), "no certificate"),
         (("compare", "missing.json", "missing.json"), "No such file"),
         (("agent",), "LOADTEST_AGENT_TOKEN"),
     ],
@@ -87,4 +93,28 @@ def test_a_server_that_is_not_there_is_told(
 ) -> None:
     """After the processes of the load were started and ended again."""
     assert ran(monkeypatch, "run", "chat", "--url", f"ws://127.0.0.1:{free_port()}/ws", "--users", 2) == 2
-    assert "Connect" in capsys.readouterr().err
+    assert "is the server running" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option, value", [("--users", "0"), ("--users", "many"), ("--duration", "-1"), ("--rate", "inf")]
+)
+def test_a_number_that_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    """By the option that it was given to."""
+    with pytest.raises(SystemExit) as ended:
+        ran(monkeypatch, "run", "chat", "--url", "ws://127.0.0.1:1/ws", option, value)
+    assert ended.value.code == 2
+    assert option in capsys.readouterr().err
+
+
+def test_a_key_that_the_server_does_not_know_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dev_server: PrivateServer
+) -> None:
+    """With the variable that holds it."""
+    monkeypatch.setenv("LOADTEST_API_KEY", "another-key-that-nobody-knows-1234")
+    assert ran(monkeypatch, "run", "chat", "--url", dev_server.ws_url, "--users", 2) == 2
+    error = capsys.readouterr().err
+    assert "LOADTEST_API_KEY" in error
+    assert error.count("\n") == 1
