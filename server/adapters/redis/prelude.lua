@@ -65,7 +65,8 @@ local function refresh(user, here, lost_us)
   if here > 0 then status = shown_as[known[4]] or here end
   if status > 0 then text = known[5] or '' end
   if status == before and text == (known[3] or '') then return end
-  local v = math.max(tonumber(known[2] or 0) + 1, now_us)
+  -- Above what `watch` told of a user that is not known, too, though the clock may have stepped back since.
+  local v = math.max(tonumber(known[2] or redis.call('HGET', epoch, 'us') or 0) + 1, now_us)
   local change, seen_us = 2, 0
   if before == 0 then change = 0 end
   if status == 0 then
