@@ -181,6 +181,7 @@ class Lookups:
             peer.watch = number
             # Watched first, read then: a change between the two is told as news.
             self._parts.bus.unwatch(self._parts.watches.watch(peer, watched))
+            peer.outbox.watch_only(watched)
         return await self._parts.bus.watch(watched) if watched else ()
 
 

@@ -44,6 +44,7 @@ from server.gateway.api.callers import Callers
 from server.gateway.api.calls import CallEndpoints, CallEndpointsParts
 from server.gateway.api.endpoints import ApiParts, Endpoints
 from server.gateway.api.limits import ApiLimits, ApiRules
+from server.gateway.api.presence import PresenceEndpoints
 from server.gateway.api.routes import HttpParts, application, private_application
 from server.gateway.handshake import Upgrade
 from server.gateway.http_protocol import http_factory
@@ -230,6 +231,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             watched_max=settings.max_watched,
             typing_members_max=settings.typing_members_max,
             connections_per_user_max=settings.max_connections_per_user,
+            away_s=settings.presence_away_ms / 1000,
         )
     )
     callers = Callers(
@@ -286,6 +288,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
         HttpParts(
             endpoints=endpoints,
             calls=CallEndpoints(CallEndpointsParts(store, exchange, callers)),
+            presence=PresenceEndpoints(bus, callers),
             readiness=health.check,
             telemetry=measure if settings.workers == 1 and not settings.metrics_port else None,
             web=WEB,
@@ -421,6 +424,7 @@ def _socket_limits(settings: Settings) -> SocketLimits:
         outbox_max_bytes=settings.outbox_max_bytes,
         send_buffer_bytes=settings.send_buffer_bytes,
         ephemeral_hold_s=settings.ephemeral_hold_ms / 1000,
+        typing_expires_s=settings.typing_expires_ms / 1000,
     )
 
 
@@ -485,6 +489,7 @@ def _welcome_facts(settings: Settings) -> WelcomeFacts:
         call_ice_restart_ms=CALL_ICE_RESTART_MS,
         call_candidates_ms=CALL_CANDIDATES_MS,
         call_stats_ms=CALL_STATS_MS,
+        presence_away_ms=settings.presence_away_ms,
     )
     limits = Limits(
         frame_bytes=settings.max_message_bytes,

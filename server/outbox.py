@@ -4,15 +4,18 @@ Guarantees: durable frames leave in the order of `send`, at the next tick, all f
 (uvloop's `write` is a system call each: eight frames a flush cost 0.8 µs each instead of 6). Ephemeral frames keep only
 the latest of each key and wait at most the flusher's hold time, or until something durable takes them along.
 
+A connection at which nobody looks is spared typing and presence (`hold_back`), until somebody does (`give_back`).
+
 Refuses: growth. When what waits here and in the transport would pass the bound, `send` answers False, and the caller
 closes the connection as a slow reader. While the transport is paused, ephemeral frames coalesce and are not written;
 those that are only worth telling at the moment (`send_passing`) do not wait for a slow reader at all.
 """
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
+from server.core.held_back import HeldBack, Key
 from server.core.typing import TYPING
 
 logger = logging.getLogger(__name__)
@@ -35,6 +38,9 @@ class Sink(Protocol):
 
 class Scheduler(Protocol):
     """The part of an event loop that a flusher needs."""
+
+    def time(self) -> float:
+        """Read the monotonic clock, in seconds."""
 
     def call_soon(self, callback: Callable[[], None], /) -> object:
         """Call at the next tick."""
@@ -62,7 +68,17 @@ def payload_of(framed: bytes) -> bytes:
 class Flusher:
     """Writes all outboxes of one loop that have something to send, once per tick."""
 
-    __slots__ = ("_dirty", "_loop", "_waiting", "ample_bytes", "bound_bytes", "hold_s", "keys_max")
+    __slots__ = (
+        "_dirty",
+        "_loop",
+        "_waiting",
+        "ample_bytes",
+        "bound_bytes",
+        "hold_s",
+        "keys_max",
+        "now",
+        "typing_expires_s",
+    )
 
     def __init__(
         self,
@@ -72,6 +88,7 @@ class Flusher:
         high_water_bytes: int = 64 * 1024,
         hold_s: float = 0.1,
         keys_max: int = 256,
+        typing_expires_s: float = 8.0,
     ) -> None:
         """Bound each outbox by `bound_bytes` and `keys_max`; `high_water_bytes` is the mark of its transport."""
         self._loop = loop
@@ -82,6 +99,8 @@ class Flusher:
         self.ample_bytes = max(0, bound_bytes - high_water_bytes)
         self.hold_s = hold_s
         self.keys_max = keys_max
+        self.typing_expires_s = typing_expires_s
+        self.now = loop.time
 
     def send_all(self, outboxes: Iterable["Outbox"], frame: bytes) -> Sequence["Outbox"]:
         """Queue one durable frame for many; return those that are too slow (a fan-out without a call per recipient)."""
@@ -152,7 +171,17 @@ class Flusher:
 class Outbox:
     """The bounded two-lane queue of one connection. Idle, it owns no container."""
 
-    __slots__ = ("_ahead", "_ample_bytes", "_flusher", "_latest", "_on_drained", "_queue", "_queued_bytes", "_sink")
+    __slots__ = (
+        "_ahead",
+        "_ample_bytes",
+        "_flusher",
+        "_held_back",
+        "_latest",
+        "_on_drained",
+        "_queue",
+        "_queued_bytes",
+        "_sink",
+    )
 
     def __init__(self, sink: Sink, flusher: Flusher) -> None:
         """Write to `sink`, whose owner calls `pause`, `resume` and, when nothing may be sent any more, `shut`."""
@@ -162,7 +191,9 @@ class Outbox:
         self._queued_bytes = 0
         # Below it `send` asks nobody; -1 while paused or shut, so that every frame takes the careful way.
         self._ample_bytes = flusher.ample_bytes
-        self._latest: dict[Hashable, bytes] | None = None
+        self._latest: dict[Key, bytes] | None = None
+        # While nobody looks.
+        self._held_back: HeldBack | None = None
         self._ahead: list[bytes] | None = None
         # Whom to call when all is written, and whether what is held counts.
         self._on_drained: list[tuple[Callable[[], None], bool]] | None = None
@@ -195,9 +226,11 @@ class Outbox:
             self._flusher.mark(self)
         return True
 
-    def send_latest(self, key: Hashable, frame: bytes) -> bool:
+    def send_latest(self, key: Key, frame: bytes) -> bool:
         """Queue an ephemeral frame in place of an earlier one of `key`; False when there are too many keys (dropped)."""
         if self._sink is None:
+            return True
+        if self._held_back is not None and self._held_back.put(key, frame, self._flusher.now()):
             return True
         if self._latest is None:
             self._latest = {key: frame}
@@ -208,13 +241,14 @@ class Outbox:
         self._latest[key] = frame
         return True
 
-    def send_passing(self, key: Hashable, frame: bytes) -> None:
+    def send_passing(self, key: Key, frame: bytes) -> None:
         """Queue an ephemeral frame that is worth nothing later: none for a reader who has not taken what came before.
 
         So it never leaves behind a durable frame that came after it.
         """
         sink = self._sink
-        if sink is not None and self._ample_bytes >= 0 and self._ahead is None and not sink.get_write_buffer_size():
+        is_ready = self._ample_bytes >= 0 and self._ahead is None
+        if self._held_back is not None or (sink is not None and is_ready and not sink.get_write_buffer_size()):
             self.send_latest(key, frame)
 
     def hold(self) -> None:
@@ -262,10 +296,37 @@ class Outbox:
         self._flusher.forget(self)
         self.release()
 
-    def drop_latest(self, key: Hashable) -> None:
+    def drop_latest(self, key: Key) -> None:
         """Forget the ephemeral frame of `key`, if it still waits: something newer says it all."""
         if self._latest is not None:
             self._latest.pop(key, None)
+        if self._held_back is not None:
+            self._held_back.drop(key)
+
+    def hold_back(self) -> None:
+        """Nobody looks: keep typing and presence to oneself, the newest of each, until `give_back`."""
+        if self._held_back is None and self._sink is not None:
+            self._held_back = HeldBack(self._flusher.typing_expires_s, self._flusher.keys_max)
+
+    def watch_only(self, users: Collection[str]) -> None:
+        """Hold no presence of others back: they are watched no more."""
+        if self._held_back is not None:
+            self._held_back.keep(users)
+
+    def give_back(self) -> bool:
+        """Somebody looks: send what was held back and still holds, at the next tick; the answer is that of `send`."""
+        held, self._held_back = self._held_back, None
+        if held is None or self._sink is None:
+            return True
+        self._flusher.mark(self)
+        return all(self._give(key, frame) for key, frame in held.give_back(self._flusher.now()))
+
+    def _give(self, key: Key, frame: bytes) -> bool:
+        if _is_passing(key):
+            self.send_passing(key, frame)
+            return True
+        # Where too many keys wait it goes as a durable frame, which takes them along: no change is lost.
+        return self.send_latest(key, frame) or self.send(frame)
 
     def flush(self) -> None:
         """Write now what may leave: what is ahead while holding, else all; ephemeral frames only to a ready reader."""
@@ -311,7 +372,7 @@ class Outbox:
         self._queue = _EMPTY
         self._queued_bytes = 0
         self._ample_bytes = -1
-        self._latest = self._ahead = self._on_drained = None
+        self._latest = self._ahead = self._on_drained = self._held_back = None
 
     def _overflows(self, queued: int) -> bool:
         sink = self._sink
@@ -369,5 +430,5 @@ class Outbox:
             sink.abort()
 
 
-def _is_passing(key: Hashable) -> bool:
-    return isinstance(key, tuple) and key[0] == TYPING
+def _is_passing(key: Key) -> bool:
+    return key[0] == TYPING

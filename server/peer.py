@@ -13,6 +13,7 @@ from protocol.codec import Malformed, decode
 from protocol.from_server import Error, ServerMessage
 from protocol.ids import RequestId, SessionId, UserId
 from server.core.log import Refused
+from server.core.presence import Departure, Shown
 from server.core.session import Actions, Session
 from server.core.sessions import SessionInfo
 from server.core.tokens import Claims
@@ -55,17 +56,24 @@ class Socket(Protocol):
         """Send what waits and a close frame, then end."""
 
 
+class Expiring(Protocol):
+    """Something with a deadline."""
+
+    def expired(self, now: float) -> None:
+        """Act on the deadline that has passed."""
+
+
 class Deadline(Protocol):
     """An armed timer."""
 
-    def disarm(self, target: "Peer") -> None:
+    def disarm(self, target: Expiring) -> None:
         """Forget it; harmless afterwards."""
 
 
 class Wheel(Protocol):
     """Coarse timers; `target.expired(now)` is called once, at the deadline or a little later."""
 
-    def arm(self, deadline: float, target: "Peer") -> Deadline:
+    def arm(self, deadline: float, target: Expiring) -> Deadline:
         """Have `target` expire at `deadline` (monotonic seconds)."""
 
     def now(self) -> float:
@@ -81,8 +89,35 @@ class Carrier(Protocol):
     def carry_out(self, peer: "Peer", actions: Actions) -> None:
         """Do all of `actions` in order, without awaiting."""
 
-    def lost(self, peer: "Peer") -> None:
+    def lost(self, peer: "Peer", departure: Departure) -> None:
         """The connection is gone; harmless when that was said before."""
+
+
+class Absence:
+    """The time in which nobody looks at a connection. `grown_idle` is called when it has lasted, unless it has ended."""
+
+    __slots__ = ("_deadline", "_grown_idle", "_peer", "is_idle")
+
+    def __init__(self, peer: "Peer", grown_idle: Callable[["Peer"], None], *, is_idle: bool = False) -> None:
+        self._peer = peer
+        self._grown_idle = grown_idle
+        self._deadline: Deadline | None = None
+        self.is_idle = is_idle
+
+    def begin(self, wheel: Wheel, away_s: float) -> None:
+        """Be idle in `away_s`."""
+        self._deadline = wheel.arm(wheel.now() + away_s, self)
+
+    def expired(self, now: float) -> None:
+        """It has lasted."""
+        del now
+        self.is_idle = True
+        self._peer.shield(self._grown_idle)(self._peer)
+
+    def end(self) -> None:
+        """Somebody looks, or the connection is gone."""
+        if self._deadline is not None:
+            self._deadline.disarm(self)
 
 
 class Peer:
@@ -92,13 +127,16 @@ class Peer:
         "_carrier",
         "_deadline",
         "_socket",
+        "absence",
         "address",
         "conversation",
         "info",
         "is_live",
+        "is_sent_away",
         "lookups",
         "outbox",
         "session",
+        "shown",
         "user",
         "watch",
     )
@@ -119,6 +157,12 @@ class Peer:
         self.lookups: LookupQueue | None = None
         # Which `presence.watch` of all the node's holds.
         self.watch = 0
+        # What the directory was told of it; nothing before it is known how its user wants to be shown.
+        self.shown: Shown | None = None
+        # While nobody looks at it.
+        self.absence: Absence | None = None
+        # It was asked to connect elsewhere.
+        self.is_sent_away = False
         self._deadline: Deadline | None = None
         self.watch_deadline()
 
@@ -126,6 +170,11 @@ class Peer:
     def claims(self) -> Claims | None:
         """What the token says that it is connected by; None before hello."""
         return self.conversation.claims
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has looked at it for so long that it does not make its user present."""
+        return self.absence is not None and self.absence.is_idle
 
     def received(self, payload: bytes) -> None:
         """Take one text message from the client."""
@@ -161,11 +210,9 @@ class Peer:
     def _tick(self, now: float) -> None:
         self._carrier.carry_out(self, self.conversation.tick(now))
 
-    def lost(self, code: int, reason: str) -> None:  # noqa: ARG002 - the gateway counts them
-        """The connection has ended, however."""
-        self._unwatch_deadline()
-        self.conversation.closed()
-        self._carrier.lost(self)
+    def lost(self, code: int, reason: str) -> None:  # noqa: ARG002 - nobody has to know why
+        """The connection has ended, however; a client that closes it with 1000 says goodbye."""
+        self._end(Departure.GOODBYE if code == CloseCode.NORMAL else Departure.LOST)
 
     def say(self, message: ServerMessage) -> None:
         """Send to this connection alone."""
@@ -183,9 +230,21 @@ class Peer:
         any more, however long the socket takes to close.
         """
         self.conversation.closed()
-        self._unwatch_deadline()
         self._socket.close(code, reason)
-        self._carrier.lost(self)
+        self._end(Departure.LOST)
+
+    def _end(self, departure: Departure) -> None:
+        self.conversation.closed()
+        self._unwatch_deadline()
+        if self.absence is not None:
+            self.absence.end()
+        # Whoever was sent away has time to come back elsewhere, however the old connection ends.
+        self._carrier.lost(self, Departure.HANDOFF if self.is_sent_away else departure)
+
+    def give_back(self) -> None:
+        """Send what was held back while nobody looked."""
+        if not self.outbox.give_back():
+            self.close(CloseCode.SLOW_READER, "slow reader: connect again and resume")
 
     def watch_deadline(self) -> None:
         """Have `expired` called at the session's deadline as it is now."""

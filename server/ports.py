@@ -360,7 +360,7 @@ class Bus(Protocol):
 
     At most once; in order per sending and target node. A loss is noticed (a counter with a gap, a reconnect, a heartbeat)
     and reported to `repair`. A node whose lease ran out takes a new incarnation and registers everybody again.
-    Nothing but `run` and `watch` waits; what is called in one turn of the loop travels together.
+    Nothing but `run`, `watch` and `presence_of` waits; what is called in one turn of the loop travels together.
     """
 
     @property
@@ -396,6 +396,9 @@ class Bus(Protocol):
 
     def unwatch(self, users: Sequence[UserId]) -> None:
         """Be told of these users no more."""
+
+    async def presence_of(self, users: Sequence[UserId]) -> Sequence[Presence]:
+        """Read how these users are, each once (`unknown` while the directory is away), and watch nobody."""
 
     async def close(self) -> None:
         """Leave in good order: unregister everybody, give up the lease."""

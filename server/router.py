@@ -31,11 +31,12 @@ from protocol.from_client import (
 )
 from protocol.from_server import Degraded, Error, GoingAway, Ok, Sent
 from protocol.ids import RequestId, Seq, SessionId, UserId
+from server.attention import Attention
 from server.calls.exchange import Exchange
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MatchState, MembersSet, Refused
 from server.core.notices import Kick
 from server.core.people import Person
-from server.core.presence import Departure, Shown
+from server.core.presence import Departure
 from server.core.rate_limits import UserBuckets
 from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say, refusal
 from server.core.sessions import SessionInfo
@@ -86,16 +87,18 @@ class Parts(Struct, frozen=True):
     watched_max: int
     typing_members_max: int
     connections_per_user_max: int
+    away_s: float
 
 
 class Router:
     """The node's switchboard."""
 
-    __slots__ = ("_is_leaving", "_lookups", "_parts", "telemetry", "wheel")
+    __slots__ = ("_attention", "_is_leaving", "_lookups", "_parts", "telemetry", "wheel")
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lookups = Lookups(parts)
+        self._attention = Attention(parts.bus, parts.wheel, parts.away_s)
         self._is_leaving = False
         self.wheel = parts.wheel
         self.telemetry = parts.telemetry
@@ -123,13 +126,13 @@ class Router:
                     # No address: whoever is connected has shown that the address is not only a guesser's.
                     self._verify(action.request.token, "", peer.shield(partial(self._refreshed, peer, action.request)))
                 case PresenceSet() | ClientStateSet() | Block() | Unblock() | MatchSet():
-                    peer.say(refusal(ErrorCode.UNKNOWN_TYPE, _optional(action.id)))
+                    self._of_people(peer, action)
                 case History() | Sync() | Matches() | PresenceWatch():
                     self._lookups.answer(peer, action)
                 case _:
                     self._parts.calls.asked(peer, action)
 
-    def lost(self, peer: Peer) -> None:
+    def lost(self, peer: Peer, departure: Departure) -> None:
         """A connection has ended: forget it, and let presence and typing know."""
         if not peer.is_live:
             return
@@ -140,7 +143,7 @@ class Router:
         parts.sessions.remove(peer.user, peer.session)
         parts.bus.unwatch(parts.watches.unwatch(peer))
         # Whoever has to leave a node that is being stopped has time to come back through another one.
-        departure = Departure.HANDOFF if self._is_leaving else Departure.LOST
+        departure = Departure.HANDOFF if self._is_leaving else departure
         parts.bus.unregister(peer.user, peer.session, departure)
         if not parts.hub.connections(peer.user):
             parts.message_buckets.leave(peer.user)
@@ -176,6 +179,8 @@ class Router:
         """Tell every connection to move to another node, spread over `spread_ms`."""
         peers = tuple(self._parts.hub)
         for place, peer in enumerate(peers):
+            if isinstance(peer, Peer):
+                peer.is_sent_away = True
             peer.send(frame(GoingAway(after_ms=spread_ms * place // len(peers))))
 
     # ---- authentication
@@ -257,9 +262,7 @@ class Router:
         parts.sessions.add(peer.info)
         peer.conversation.share_messages(parts.message_buckets.join(user, self.wheel.now()))
         parts.people.come(user)
-        # Frames for the user come from now on. Presence counts the connection when it is known how the user wants to be
-        # shown: who is invisible never looks online.
-        parts.bus.register(user, peer.session, None)
+        self._attention.begin(peer, action.hello.client_state)
         parts.resumer.start(peer, action.hello, partial(self._arrived, action.hello.session))
         parts.calls.opened(peer)
         if parts.hub.is_degraded:  # It is held behind the welcome.
@@ -269,7 +272,7 @@ class Router:
 
     def _arrived(self, instead_of: SessionId | None, peer: Peer, person: Person) -> None:
         """A connection is about to be welcomed: from now on it counts, and nobody needs the one that it takes over from."""
-        self._parts.bus.register(peer.user, peer.session, _shown(person))
+        self._attention.arrived(peer, person)
         if instead_of is not None:
             self._replace(peer, instead_of)
 
@@ -282,9 +285,19 @@ class Router:
 
     def _person_changed(self, user: UserId, before: Person | None, after: Person) -> None:
         """Something else is known of a user who is connected here."""
-        if before is not None and before.version != after.version:
-            for recipient in self._parts.hub.connections(user):
-                self._parts.bus.register(user, recipient.session, _shown(after))
+        del before
+        for peer in self._parts.hub.connections(user):
+            if isinstance(peer, Peer):
+                self._attention.person_changed(peer, after)
+
+    def _of_people(self, peer: Peer, request: PresenceSet | ClientStateSet | Block | Unblock | MatchSet) -> None:
+        match request:
+            case ClientStateSet():
+                self._attention.turn(peer, request.state)
+                if not isinstance(request.id, UnsetType):
+                    peer.say(Ok(request.id))
+            case _:
+                peer.say(refusal(ErrorCode.UNKNOWN_TYPE, _optional(request.id)))
 
     # ---- answers
 
@@ -363,11 +376,6 @@ def _info(peer: Peer, hello: Hello, parts: Parts) -> SessionInfo:
     claims = peer.claims
     assert claims is not None  # Open comes after they were accepted
     return SessionInfo(peer.user, peer.session, hello.device, parts.clock.micros(), parts.sessions.node, claims)
-
-
-def _shown(person: Person) -> Shown:
-    """Return what a connection says of its user."""
-    return Shown(presence=person.presence, version=person.version)
 
 
 def _optional(request_id: RequestId | UnsetType) -> RequestId | None:

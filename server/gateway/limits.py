@@ -49,6 +49,8 @@ class SocketLimits:
     """SO_SNDBUF: small, so that a slow reader shows here and not in the kernel's 4 MB. 0 leaves the system's."""
     ephemeral_hold_s: float = 0.1
     ephemeral_keys_max: int = 256
+    typing_expires_s: float = 8.0
+    """Typing that was held back for so long is not told any more."""
 
 
 class SocketGauges:

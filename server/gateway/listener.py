@@ -30,6 +30,7 @@ def make_flusher(loop: asyncio.AbstractEventLoop, limits: SocketLimits) -> Flush
         high_water_bytes=limits.high_water_bytes,
         hold_s=limits.ephemeral_hold_s,
         keys_max=limits.ephemeral_keys_max,
+        typing_expires_s=limits.typing_expires_s,
     )
 
 

@@ -239,6 +239,12 @@ class Settings(Struct, frozen=True, kw_only=True):
         int, _count("Members of a match up to which typing is told; 0: never.", 0, 10_000)
     ] = 20
     presence_debounce_ms: Annotated[int, _ms("From a user's last socket closing to offline.", 0, 60_000)] = 2000
+    presence_away_ms: Annotated[
+        int,
+        _ms(
+            "A connection at which nobody looks for so long is idle; a user with only such ones is away.", 0, 3_600_000
+        ),
+    ] = 30_000
     ephemeral_hold_ms: Annotated[int, _ms("Typing, presence and receipts wait so long for company.", 0, 5000)] = 100
 
     # Calls.

@@ -129,6 +129,34 @@ async def test_after_any_coming_and_going_all_nodes_agree_with_what_is_there(bus
     assert 0 < len(online) < len(users)
 
 
+async def test_looking_is_not_watching(buses: Buses) -> None:
+    """Each is told once, as those who watch are told; nobody hears of changes for it."""
+    a, b = await buses.node(), await buses.node()
+    await a.register(("alice", "1"))
+    ids = [UserId(user) for user in ("bob", "alice", "bob")]
+    states = await b.bus.presence_of(ids)
+    assert [(state.user, state.status) for state in states] == [("bob", OFFLINE), ("alice", ONLINE)]
+    assert {state.user: state for state in states} == await b.watch("alice", "bob")
+    b.bus.unwatch(ids)
+    assert await b.bus.presence_of(()) in ([], ())
+    a.bus.unregister(UserId("alice"), SessionId("1"), Departure.GOODBYE)
+    await a.settled()
+    (gone,) = await b.bus.presence_of([UserId("alice")])
+    assert gone.status is OFFLINE
+    await b.watch("end")
+    await a.register(("end", "1"))
+    await b.ear.status("end", ONLINE)
+    assert b.ear.latest("alice") is b.ear.latest("bob") is None
+
+
+async def test_looking_ends_no_watch(buses: Buses) -> None:
+    a, b = await buses.node(), await buses.node()
+    await b.watch("alice")
+    await b.bus.presence_of([UserId("alice")])
+    await a.register(("alice", "1"))
+    await b.ear.status("alice", ONLINE)
+
+
 # ---- how users are shown
 
 ALICE = UserId("alice")

@@ -52,7 +52,7 @@ async def _two_devices(node: Node, alice: Client, ground: Ground) -> list[Check]
     await asyncio.sleep(DEBOUNCE_S + LATE_S)
     quiet = not _changes(alice)
     left_at = time.time()
-    await laptop.close()
+    laptop.abort()
     change = await _next(alice)
     took_s = time.time() - left_at
     seen = abs((change.last_seen or 0) / 1e6 - left_at)

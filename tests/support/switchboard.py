@@ -189,10 +189,10 @@ class Client(Struct):
         await self.board.settle()
         return self.line.heard()
 
-    def hang_up(self) -> None:
-        """Lose the connection."""
+    def hang_up(self, code: int = int(CloseCode.ABNORMAL)) -> None:
+        """Lose the connection, or close it with `code`."""
         self.line.outbox.shut()
-        self.peer.lost(*(self.line.closed or (int(CloseCode.ABNORMAL), "")))
+        self.peer.lost(*(self.line.closed or (code, "")))
 
 
 class Switchboard:
@@ -339,6 +339,7 @@ class Switchboard:
                 watched_max=200,
                 typing_members_max=TYPING_MEMBERS_MAX,
                 connections_per_user_max=connections_max,
+                away_s=30.0,
             )
         )
 

@@ -84,6 +84,9 @@ class MemoryHubOfNodes:
             self._presence.watch((node, user), (user,))
         return self._presence.states(users)
 
+    def _states(self, users: Sequence[UserId]) -> Sequence[Presence]:
+        return self._presence.states(users)
+
     def _unwatch(self, node: "MemoryBus", users: Sequence[UserId]) -> None:
         for user in users:
             self._presence.unwatch((node, user))
@@ -192,6 +195,10 @@ class MemoryBus:
         """Be told of these users no more."""
         watched = [user for user in users if self._watched.pop(user, 0) is None]
         self._hub._unwatch(self, watched)
+
+    async def presence_of(self, users: Sequence[UserId]) -> Sequence[Presence]:
+        """Read how these users are, each once, and watch nobody."""
+        return self._hub._states(users)
 
     async def close(self) -> None:
         """Leave in good order: unregister everybody."""

@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from protocol.from_server import Presence, Status
 from protocol.ids import SessionId, UserId
 from server.adapters.redis.channel import ChannelLost, RedisChannel, open_channel
-from server.adapters.redis.directory import CHUNK, Sessions, Watches, unknown
+from server.adapters.redis.directory import CHUNK, Sessions, Told, Watches, unknown
 from server.adapters.redis.ear import Ear
 from server.adapters.redis.endpoint import Address, RedisEndpoint
 from server.adapters.redis.health import Health
@@ -185,9 +185,21 @@ class RedisBus:
 
     async def watch(self, users: Sequence[UserId]) -> Sequence[Presence]:
         """Be told of these users, too, and read how they are now (`unknown` while the directory is away)."""
+        if not self._can_ask:
+            self._watches.note(users)
+        return await self._ask(users, self._watches.watch)
+
+    async def presence_of(self, users: Sequence[UserId]) -> Sequence[Presence]:
+        """Read how these users are, each once (`unknown` while the directory is away), and watch nobody."""
+        return await self._ask(users, self._watches.look)
+
+    @property
+    def _can_ask(self) -> bool:
+        return self._link is not None and not self._is_closed
+
+    async def _ask(self, users: Sequence[UserId], ask: Callable[[Sequence[UserId], Told], None]) -> Sequence[Presence]:
         distinct = tuple(dict.fromkeys(users))
-        if self._link is None or self._is_closed or not distinct:
-            self._watches.note(distinct)
+        if not self._can_ask or not distinct:
             return [unknown(user) for user in distinct]
         states: list[Presence] = []
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -197,7 +209,7 @@ class RedisBus:
             if len(states) == len(distinct) and not answer.done():
                 answer.set_result(None)
 
-        self._watches.watch(distinct, told)
+        ask(distinct, told)
         self._wake.set()
         await answer
         return states

@@ -119,8 +119,14 @@ Told = Callable[[Sequence[Presence]], None]
 
 
 class _Request(Struct, frozen=True, eq=False):
+    how: bytes  # as the script reads it
     users: tuple[UserId, ...]
-    told: Told | None  # None: watch them no more
+    told: Told | None = None
+
+
+_WATCH: Final = b"1"
+_UNWATCH: Final = b"0"
+_LOOK: Final = b"?"
 
 
 class Watches:
@@ -145,12 +151,16 @@ class Watches:
         """Watch these users, too; `told` gets the state of each, a chunk at a time."""
         for chunk in _chunks(users):
             self._watched.update(dict.fromkeys(chunk))
-            self._waiting.append(_Request(chunk, told))
+            self._waiting.append(_Request(_WATCH, chunk, told))
+
+    def look(self, users: Sequence[UserId], told: Told) -> None:
+        """Ask how these users are, and watch nobody; `told` gets the state of each, a chunk at a time."""
+        self._waiting += [_Request(_LOOK, chunk, told) for chunk in _chunks(users)]
 
     def unwatch(self, users: Sequence[UserId]) -> None:
         """Watch these users no more."""
         watched = [user for user in users if self._watched.pop(user, 0) is None]
-        self._waiting += [_Request(chunk, None) for chunk in _chunks(watched)]
+        self._waiting += [_Request(_UNWATCH, chunk) for chunk in _chunks(watched)]
 
     def note(self, users: Sequence[UserId]) -> None:
         """Watch these users as soon as there is a Redis to tell."""
@@ -158,7 +168,7 @@ class Watches:
 
     def watch_all(self, told: Told) -> None:
         """Ask for everybody again, after what waits."""
-        self._waiting += [_Request(chunk, told) for chunk in _chunks(tuple(self._watched))]
+        self._waiting += [_Request(_WATCH, chunk, told) for chunk in _chunks(tuple(self._watched))]
 
     def begin_anew(self) -> None:
         """Forget what waits: nobody answers it. Who asked is told that nothing is known."""
@@ -174,7 +184,7 @@ class Watches:
             request = self._waiting.pop(0)
             self._sent.append(request)
             for user in request.users:
-                arguments += (b"0" if request.told is None else b"1", user)
+                arguments += (request.how, user)
         return arguments
 
     def confirm(self, states: Sequence[int | bytes]) -> None:

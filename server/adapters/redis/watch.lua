@@ -1,4 +1,5 @@
--- watch(prefix, node, then two for each user: '1' | '0', user) -> 'lost', or four for each '1': status, version, last seen, text
+-- watch(prefix, node, then two for each user: '1' watch | '?' only look | '0' watch no more, user)
+--   -> 'lost', or four for each '1' and '?': status, version, last seen, text
 -- Of a user that is not known a version is told that is no lower than any from before the directory was emptied.
 if not is_leased() then return 'lost' end
 local floor, states = tonumber(redis.call('HGET', epoch, 'us') or now_us), {}
@@ -7,6 +8,8 @@ for i = 3, #ARGV, 2 do
   if ARGV[i] == '1' then
     redis.call('SADD', key('w', user), node)
     redis.call('SADD', key('x', node), user)
+  end
+  if ARGV[i] ~= '0' then
     local known = redis.call('HMGET', key('p', user), 's', 'v', 'ls', 'r', 'x')
     states[#states + 1] = tonumber(known[1] or 0)
     states[#states + 1] = math.max(tonumber(known[2] or 0), floor)

@@ -101,6 +101,13 @@ def in_query(request: Request, name: str, kind: type[Asked]) -> Asked | None:
     return None if text is None else _convert(text, kind, f"{name} in the query")
 
 
+def each_in_query(request: Request, name: str, kind: type[Asked], *, separator: str | None = None) -> tuple[Asked, ...]:
+    """Read a field of the query that may be there often, and hold several values between separators."""
+    texts = request.query_params.getlist(name)
+    values = texts if separator is None else [value for text in texts for value in text.split(separator)]
+    return tuple(_convert(value, kind, f"{name} in the query") for value in values)
+
+
 def clean_id(path: str, text: str) -> None:
     """Refuse an id with control characters."""
     try:

@@ -26,6 +26,9 @@ class Operation(Struct, frozen=True):
     query: tuple[str, ...] = ()
     # Fields of the query that are names.
     names: tuple[str, ...] = ()
+    # …that are lists of names: joined by commas, or the field is repeated.
+    joined: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
 
 
 def openapi_document(operations: Sequence[Operation]) -> JsonObject:
@@ -58,7 +61,13 @@ def _operation(operation: Operation) -> JsonObject:
         "operationId": operation.name,
         "summary": operation.summary,
         "description": f"Callers: {operation.callers}.",
-        "parameters": [*_in_path(operation.path), *map(_in_query, operation.query), *map(_name, operation.names)],
+        "parameters": [
+            *_in_path(operation.path),
+            *map(_in_query, operation.query),
+            *map(_name, operation.names),
+            *(_names(name, is_repeated=False) for name in operation.joined),
+            *(_names(name, is_repeated=True) for name in operation.repeated),
+        ],
         "responses": {str(status): _content("Done.", kind) for status, kind in operation.answers.items()}
         | {"default": _content("An error of the catalogue.", ErrorAnswer)},
     }
@@ -87,6 +96,10 @@ def _in_query(name: str) -> JsonObject:
 def _name(name: str) -> JsonObject:
     schema: JsonObject = {"type": "string", "minLength": 1, "maxLength": 64}
     return {"name": name, "in": "query", "required": False, "schema": schema}
+
+
+def _names(name: str, *, is_repeated: bool) -> JsonObject:
+    return _name(name) | {"schema": {"type": "array", "items": _name(name)["schema"]}, "explode": is_repeated}
 
 
 def encoded(document: JsonObject) -> bytes:

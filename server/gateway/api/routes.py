@@ -23,6 +23,7 @@ from server.gateway.api.calls import CallEndpoints, CallsAnswer
 from server.gateway.api.endpoints import Endpoints
 from server.gateway.api.limits import tell_limits
 from server.gateway.api.openapi import Operation, encoded, openapi_document
+from server.gateway.api.presence import PresenceAnswer, PresenceEndpoints
 from server.gateway.api.requests import (
     EventAnswer,
     EventRequest,
@@ -67,6 +68,7 @@ class HttpParts(Struct, frozen=True):
 
     endpoints: Endpoints
     calls: CallEndpoints
+    presence: PresenceEndpoints
     readiness: Callable[[], Awaitable[Ready]]
     telemetry: Callable[[], Telemetry] | None
     web: Path
@@ -115,15 +117,23 @@ CALL_OPERATIONS: Final = (
 )  # fmt: skip
 
 
+PRESENCE_OPERATIONS: Final = (
+    Operation("GET", "/v1/presence", "get_presence",
+              "Read how up to 200 users are: in `users`, joined by commas, or each in a `user` of its own.", "API key", None,
+              {200: PresenceAnswer}, joined=("users",), repeated=("user",)),
+)  # fmt: skip
+
+
 def application(parts: HttpParts) -> Starlette:
     """Make the ASGI application of the whole HTTP side."""
     site = Site(parts.web)
     routes = [
         *_api_routes(parts.endpoints, OPERATIONS),
         *_api_routes(parts.calls, CALL_OPERATIONS),
+        *_api_routes(parts.presence, PRESENCE_OPERATIONS),
         *_state_routes(parts.readiness, parts.telemetry),
         _route("/protocol.json", _document(protocol_document())),
-        _route("/openapi.json", _document(openapi_document((*OPERATIONS, *CALL_OPERATIONS)))),
+        _route("/openapi.json", _document(openapi_document((*OPERATIONS, *CALL_OPERATIONS, *PRESENCE_OPERATIONS)))),
         *(_route(path, site.serve) for path in site.paths),
     ]
     if parts.development_key is not None:
@@ -153,7 +163,9 @@ def _state_routes(
     return always if telemetry is None else [*always, _route("/metrics", _metrics(telemetry))]
 
 
-def _api_routes(endpoints: Endpoints | CallEndpoints, operations: Sequence[Operation]) -> list[Route]:
+def _api_routes(
+    endpoints: Endpoints | CallEndpoints | PresenceEndpoints, operations: Sequence[Operation]
+) -> list[Route]:
     by_path: dict[str, dict[str, Handler]] = {}
     for each in operations:
         by_path.setdefault(each.path, {})[each.method] = getattr(endpoints, each.name)

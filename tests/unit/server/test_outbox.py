@@ -103,7 +103,7 @@ def test_a_dead_socket_does_not_stop_the_flush(bench: Bench) -> None:
     special, special_outbox = bench.add()
     special.is_dead = True
     outbox.send(b"x")
-    special_outbox.send_latest("k", b"x")
+    special_outbox.send_latest(("k",), b"x")
     special_outbox.flush()
     bench.outbox.send(b"y")
     bench.loop.tick()
@@ -153,7 +153,7 @@ def test_send_all_names_the_slow_and_serves_the_others(bench: Bench) -> None:
     slow_transport.is_stuck = True
     slow.send(b"x" * 256 * KIB)
     waiting_transport, waiting = bench.add()
-    waiting.send_latest("k", b"latest")
+    waiting.send_latest(("k",), b"latest")
     bench.loop.tick()
     assert bench.flusher.send_all([bench.outbox, slow, waiting], b"frame") == [slow]
     assert bench.flusher.send_all([bench.outbox], b"+") == []
@@ -167,10 +167,10 @@ def test_send_all_names_the_slow_and_serves_the_others(bench: Bench) -> None:
 
 def test_only_the_latest_of_a_key_leaves_after_the_hold_time(bench: Bench) -> None:
     """For all that began to wait in the meantime, at once."""
-    bench.outbox.send_latest("typing", b"1")
+    bench.outbox.send_latest(("typing",), b"1")
     bench.loop.pass_time(0.06)
-    bench.outbox.send_latest("typing", b"2")
-    bench.outbox.send_latest("presence", b"p")
+    bench.outbox.send_latest(("typing",), b"2")
+    bench.outbox.send_latest(("presence",), b"p")
     assert bench.writes == []
     bench.loop.pass_time(0.05)
     assert bench.writes == [b"2p"]
@@ -180,13 +180,13 @@ def test_only_the_latest_of_a_key_leaves_after_the_hold_time(bench: Bench) -> No
 
 def test_something_durable_takes_them_along_in_the_order_of_their_coming(bench: Bench) -> None:
     """So that a message after `typing` clears it, and `typing` after a message does not."""
-    bench.outbox.send_latest("typing", b"<on>")
+    bench.outbox.send_latest(("typing",), b"<on>")
     bench.outbox.send(b"<message>")
-    bench.outbox.send_latest("typing", b"<on again>")
+    bench.outbox.send_latest(("typing",), b"<on again>")
     bench.loop.tick()
     assert bench.writes == [b"<on><message><on again>"]
     bench.outbox.send(b"<a>")
-    bench.outbox.send_latest("typing", b"<b>")
+    bench.outbox.send_latest(("typing",), b"<b>")
     bench.outbox.send(b"<c>")
     bench.loop.tick()
     assert bench.writes[1:] == [b"<a><b><c>"]
@@ -195,16 +195,16 @@ def test_something_durable_takes_them_along_in_the_order_of_their_coming(bench: 
 def test_without_a_hold_time_they_leave_at_the_next_tick() -> None:
     """0 switches it off."""
     bench = Bench(hold_s=0)
-    bench.outbox.send_latest("k", b"1")
+    bench.outbox.send_latest(("k",), b"1")
     bench.loop.tick()
     assert bench.writes == [b"1"]
 
 
 def test_the_number_of_keys_is_bounded(bench: Bench) -> None:
     """A known key is still replaced."""
-    assert all(bench.outbox.send_latest(key, b"%d" % key) for key in range(4))
-    assert not bench.outbox.send_latest(4, b"4")
-    assert bench.outbox.send_latest(0, b"new")
+    assert all(bench.outbox.send_latest((str(key),), b"%d" % key) for key in range(4))
+    assert not bench.outbox.send_latest(("4",), b"4")
+    assert bench.outbox.send_latest(("0",), b"new")
     bench.loop.pass_time(0.2)
     assert bench.writes == [b"new123"]
 
@@ -214,9 +214,9 @@ def test_a_slow_reader_gets_the_latest_when_it_has_caught_up(bench: Bench) -> No
     bench.transport.is_stuck = True
     bench.outbox.send(b"x" * 100 * KIB)
     bench.loop.tick()
-    bench.outbox.send_latest("k", b"old")
+    bench.outbox.send_latest(("k",), b"old")
     bench.loop.pass_time(1)
-    bench.outbox.send_latest("k", b"new")
+    bench.outbox.send_latest(("k",), b"new")
     bench.outbox.send(b"durable")
     bench.loop.tick()
     assert bench.writes[1:] == [b"durable"]
@@ -271,7 +271,7 @@ def test_a_resume_goes_ahead_of_what_is_held(bench: Bench) -> None:
     bench.outbox.hold()
     bench.outbox.hold()
     bench.outbox.send(b"<live 1>")
-    bench.outbox.send_latest("k", b"<typing>")
+    bench.outbox.send_latest(("k",), b"<typing>")
     assert bench.outbox.send_ahead(b"<page 1>")
     bench.loop.pass_time(1)
     assert bench.writes == [b"<ok><page 1>"]
@@ -326,7 +326,7 @@ def test_what_is_held_can_be_dropped(bench: Bench) -> None:
     """Of a resume that failed only what was sent ahead is written."""
     bench.outbox.hold()
     bench.outbox.send(b"held")
-    bench.outbox.send_latest("key", b"latest")
+    bench.outbox.send_latest(("key",), b"latest")
     bench.outbox.send_ahead(b"ahead")
     bench.outbox.drop_held()
     bench.loop.tick()
@@ -338,9 +338,9 @@ def test_what_is_held_can_be_dropped(bench: Bench) -> None:
 
 def test_an_ephemeral_frame_can_be_taken_back(bench: Bench) -> None:
     """What is not there is no fault."""
-    bench.outbox.drop_latest("key")
-    bench.outbox.send_latest("key", b"latest")
-    bench.outbox.drop_latest("key")
+    bench.outbox.drop_latest(("key",))
+    bench.outbox.send_latest(("key",), b"latest")
+    bench.outbox.drop_latest(("key",))
     bench.outbox.send(b"x")
     bench.loop.tick()
     assert bench.transport.writes == [b"x"]
@@ -385,10 +385,10 @@ def test_finish_writes_what_is_durable_and_shuts(bench: Bench) -> None:
     bench.outbox.send(b"a")
     bench.outbox.hold()
     bench.outbox.send(b"held")
-    bench.outbox.send_latest("k", b"typing")
+    bench.outbox.send_latest(("k",), b"typing")
     bench.outbox.finish()
     bench.outbox.send(b"late")
-    bench.outbox.send_latest("k", b"late")
+    bench.outbox.send_latest(("k",), b"late")
     bench.outbox.send_ahead(b"late")
     bench.outbox.resume()
     bench.loop.pass_time(1)
@@ -409,13 +409,86 @@ def test_finish_drops_what_a_slow_reader_did_not_get(bench: Bench) -> None:
 def test_a_shut_outbox_swallows_frames_and_does_not_call_that_slow(bench: Bench) -> None:
     """Whoever fans out must not close a connection twice."""
     bench.outbox.send(b"a")
-    bench.outbox.send_latest("k", b"typing")
+    bench.outbox.send_latest(("k",), b"typing")
     bench.outbox.shut()
     assert bench.outbox.send(b"b" * 1_000 * KIB)
     assert bench.outbox.send_ahead(b"b" * 1_000 * KIB)
-    assert bench.outbox.send_latest("k", b"c")
+    assert bench.outbox.send_latest(("k",), b"c")
     assert bench.flusher.send_all([bench.outbox], b"d") == []
     bench.loop.pass_time(1)
+    assert bench.writes == []
+
+
+# ---- while nobody looks
+
+TYPING = ("typing", "m1", "bob")
+PRESENCE = ("presence", "bob")
+
+
+def test_who_does_not_look_is_spared_typing_and_presence(bench: Bench) -> None:
+    """Receipts and what is durable come as always; then the newest of each, once."""
+    bench.outbox.hold_back()
+    for key in (PRESENCE, TYPING, ("receipt", "m1", "bob")):
+        assert bench.outbox.send_latest(key, b"<old>")
+        assert bench.outbox.send_latest(key, f"<{key[0]}>".encode())
+    bench.outbox.send(b"<message>")
+    bench.loop.tick()
+    bench.loop.pass_time(1)
+    assert bench.writes == [b"<receipt><message>"]
+    assert bench.outbox.give_back()
+    bench.outbox.send(b"<ok>")
+    bench.loop.tick()
+    assert bench.writes[1:] == [b"<presence><typing><ok>"]
+    assert bench.outbox.give_back()
+    bench.outbox.send_latest(TYPING, b"<live>")
+    bench.loop.pass_time(0.1)
+    assert bench.writes[2:] == [b"<live>"]
+
+
+def test_what_is_outdated_when_somebody_looks_is_not_sent(bench: Bench) -> None:
+    """Cleared by a message, of somebody who is watched no more, or run out."""
+    bench.outbox.watch_only(())
+    bench.outbox.hold_back()
+    bench.outbox.send_latest(("typing", "m1", "early"), b"<early>")
+    bench.loop.pass_time(7.9)
+    bench.outbox.send_latest(TYPING, b"<typing>")
+    bench.outbox.send_latest(("typing", "m1", "carol"), b"<carol>")
+    bench.outbox.send_latest(PRESENCE, b"<presence>")
+    bench.outbox.send_latest(("presence", "carol"), b"<carol is here>")
+    bench.outbox.hold_back()  # It is said twice.
+    bench.loop.pass_time(0.1)
+    bench.outbox.drop_latest(TYPING)
+    bench.outbox.watch_only(("carol",))
+    assert bench.outbox.give_back()
+    bench.loop.pass_time(0.1)
+    assert bench.writes == [b"<carol is here><carol>"]
+
+
+def test_more_than_the_keys_that_may_wait_is_given_back_all_the_same(bench: Bench) -> None:
+    bench.outbox.hold_back()
+    for number in range(9):
+        bench.outbox.send_latest(("presence", f"user {number}"), b"<%d>" % number)
+    assert bench.outbox.give_back()
+    bench.loop.pass_time(0.1)
+    assert b"".join(bench.writes) == b"".join(b"<%d>" % number for number in range(9))
+
+
+def test_a_reader_too_slow_for_what_is_given_back_is_told_of() -> None:
+    bench = Bench(bound_bytes=100, keys_max=1)
+    bench.outbox.hold_back()
+    for number in range(9):
+        bench.outbox.send_latest(("presence", f"user {number}"), b"x" * 60)
+    assert not bench.outbox.give_back()
+
+
+def test_nothing_is_held_back_after_the_end(bench: Bench) -> None:
+    bench.outbox.hold_back()
+    bench.outbox.send_latest(TYPING, b"<typing>")
+    bench.outbox.shut()
+    assert bench.outbox.give_back()
+    bench.outbox.hold_back()
+    assert bench.outbox.send_latest(TYPING, b"<typing>")
+    assert bench.outbox.give_back()
     assert bench.writes == []
 
 
@@ -443,7 +516,7 @@ def test_durable_frames_keep_their_order_whatever_happens(steps: list[tuple[str,
                 bench.outbox.send(live[-1])
             case "latest":
                 last[key] = b"<l%d.%d>" % (key, number)
-                bench.outbox.send_latest(key, last[key])
+                bench.outbox.send_latest((str(key),), last[key])
             case "ahead":
                 ahead.append(b"<a%d>" % number)
                 bench.outbox.send_ahead(ahead[-1])

@@ -9,6 +9,7 @@ from protocol.close_codes import CloseCode
 from protocol.errors import ErrorCode
 from protocol.from_client import Ping
 from protocol.from_server import Error, Ok
+from server.core.presence import Departure
 from server.core.rate_limits import RatePolicy
 from server.core.session import Actions, Close, Say, Session, SessionPolicy
 from server.gateway.wheel import TimerWheel
@@ -29,7 +30,7 @@ class NotingCarrier:
     wheel: Wheel
     telemetry: Telemetry = field(default_factory=Telemetry)
     carried: list[Actions] = field(default_factory=list)
-    losses: int = 0
+    departures: list[Departure] = field(default_factory=list)
 
     def carry_out(self, peer: Peer, actions: Actions) -> None:
         self.carried.append(actions)
@@ -37,8 +38,8 @@ class NotingCarrier:
             if isinstance(action, Close):
                 peer.close(action.code, action.reason)
 
-    def lost(self, peer: Peer) -> None:
-        self.losses += 1
+    def lost(self, peer: Peer, departure: Departure) -> None:
+        self.departures.append(departure)
 
 
 class Stage:
@@ -110,9 +111,30 @@ def test_a_deadline_that_moved_is_kept_at_its_new_time(stage: Stage) -> None:
 def test_a_lost_connection_leaves_nothing_behind(stage: Stage) -> None:
     """No deadline, no conversation."""
     stage.peer.lost(1006, "")
-    assert (len(stage.wheel), stage.carrier.losses, stage.peer.conversation.is_closed) == (0, 1, True)
+    assert (len(stage.wheel), stage.peer.conversation.is_closed) == (0, True)
+    assert stage.carrier.departures == [Departure.LOST]
     stage.peer.watch_deadline()
     assert len(stage.wheel) == 0
+
+
+@pytest.mark.parametrize(
+    "code, is_sent_away, departure",
+    [
+        (CloseCode.NORMAL, False, Departure.GOODBYE),
+        (1001, False, Departure.LOST),
+        (1005, False, Departure.LOST),
+        (CloseCode.ABNORMAL, False, Departure.LOST),
+        (CloseCode.NORMAL, True, Departure.HANDOFF),
+        (CloseCode.ABNORMAL, True, Departure.HANDOFF),
+    ],
+)
+def test_only_a_normal_close_of_the_client_is_a_goodbye(
+    stage: Stage, code: int, is_sent_away: bool, departure: Departure
+) -> None:
+    """And none at all from one that was asked to go elsewhere."""
+    stage.peer.is_sent_away = is_sent_away
+    stage.peer.lost(code, "")
+    assert stage.carrier.departures == [departure]
 
 
 def test_a_closed_connection_counts_as_lost_at_once(stage: Stage) -> None:
@@ -121,7 +143,8 @@ def test_a_closed_connection_counts_as_lost_at_once(stage: Stage) -> None:
     stage.peer.close(CloseCode.REPLACED, "taken over")
     stage.peer.say(Ok(2))
     stage.loop.tick()
-    assert (stage.line.closed, stage.carrier.losses) == ((CloseCode.REPLACED, "taken over"), 1)
+    assert stage.line.closed == (CloseCode.REPLACED, "taken over")
+    assert stage.carrier.departures == [Departure.LOST]
     assert stage.line.heard() == [{"type": "ok", "id": 1}]
     stage.peer.lost(CloseCode.REPLACED, "taken over")
     assert len(stage.wheel) == 0
@@ -133,4 +156,4 @@ def test_a_reader_too_slow_for_its_answers_is_ended(stage: Stage) -> None:
         stage.peer.say(Ok("x" * 64))
         stage.loop.tick()
     assert stage.line.closed == (CloseCode.SLOW_READER, "slow reader: connect again and resume")
-    assert stage.carrier.losses == 1
+    assert stage.carrier.departures == [Departure.LOST]

@@ -347,7 +347,9 @@ async def test_a_frozen_node_is_reaped_and_comes_back_as_another(
     # As if frozen: nothing of it runs, but its name and its sessions stay.
     await b.stop()
     gone = await a.ear.status("bob", Status.OFFLINE)
+    # When the node last renewed its lease: not when the lease was over, nor when somebody noticed.
     assert gone.last_seen is not None
+    assert gone.last_seen <= gone.v - QUICK.lease_s * 1_000_000
     assert abs(gone.last_seen - SystemClock().micros()) < 10_000_000
     await a.settled()
     assert redis_of(a).counters.reaped >= 1

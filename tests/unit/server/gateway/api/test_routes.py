@@ -14,9 +14,12 @@ from server.core.readiness import Ready
 from server.gateway.api.answers import Problem
 from server.gateway.api.calls import CallEndpoints
 from server.gateway.api.endpoints import Endpoints
-from server.gateway.api.routes import CALL_OPERATIONS, OPERATIONS, HttpParts, application
+from server.gateway.api.presence import PresenceEndpoints
+from server.gateway.api.routes import CALL_OPERATIONS, OPERATIONS, PRESENCE_OPERATIONS, HttpParts, application
 from server.ports import StoreUnavailable
 from server.telemetry import Telemetry
+
+ALL_OPERATIONS = (*OPERATIONS, *CALL_OPERATIONS, *PRESENCE_OPERATIONS)
 
 
 class Failing:
@@ -43,7 +46,13 @@ async def call(
 
     failing = Failing(error or AssertionError())
     parts = HttpParts(
-        cast("Endpoints", failing), cast("CallEndpoints", failing), readiness, Telemetry, Path("/none"), key
+        cast("Endpoints", failing),
+        cast("CallEndpoints", failing),
+        cast("PresenceEndpoints", failing),
+        readiness,
+        Telemetry,
+        Path("/none"),
+        key,
     )
     sent: list[Message] = []
 
@@ -59,10 +68,10 @@ async def call(
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1].get("body", b"")
 
 
-@pytest.mark.parametrize("operation", [*OPERATIONS, *CALL_OPERATIONS], ids=lambda operation: operation.name)
+@pytest.mark.parametrize("operation", ALL_OPERATIONS, ids=lambda operation: operation.name)
 async def test_a_fault_is_told_vaguely_and_logged_once(operation: object, caplog: pytest.LogCaptureFixture) -> None:
     """With the headers of every answer, and nothing of what went wrong."""
-    (chosen,) = (each for each in (*OPERATIONS, *CALL_OPERATIONS) if each is operation)
+    (chosen,) = (each for each in ALL_OPERATIONS if each is operation)
     status, headers, body = await call(
         chosen.path.replace("{", "").replace("}", ""), error=ZeroDivisionError("planted"), method=chosen.method
     )

@@ -1,0 +1,80 @@
+"""Whether somebody looks at each connection, and what follows from it.
+
+A connection at which nobody looks is spared typing and presence at once, and counts as idle when that has lasted for
+`away_s`: the user whose connections are all idle is away. One that says `inactive` in its hello is idle from the start, as
+nobody has looked at it yet. An active connection costs nothing here, an inactive one an entry in the wheel.
+
+This is the one place that tells the directory what a connection says of its user.
+"""
+
+from typing import assert_never
+
+from msgspec import structs
+
+from protocol.from_client import ClientState
+from server.core.people import Person
+from server.core.presence import Shown
+from server.peer import Absence, Peer, Wheel
+from server.ports import Bus
+
+
+class Attention:
+    """One for all peers."""
+
+    __slots__ = ("_away_s", "_bus", "_wheel")
+
+    def __init__(self, bus: Bus, wheel: Wheel, away_s: float) -> None:
+        self._bus = bus
+        self._wheel = wheel
+        self._away_s = away_s
+
+    def begin(self, peer: Peer, state: ClientState) -> None:
+        """The peer is here, and has said this in its hello: frames for its user come from now on.
+
+        Presence counts it when it is known how the user wants to be shown (`arrived`): who is invisible never looks online.
+        """
+        if state is ClientState.INACTIVE:
+            peer.absence = Absence(peer, self._idle_changed, is_idle=True)
+            peer.outbox.hold_back()
+        self._bus.register(peer.user, peer.session, None)
+
+    def arrived(self, peer: Peer, person: Person) -> None:
+        """The peer is about to be welcomed: from now on it counts."""
+        self._show(peer, Shown(peer.is_idle, person.presence, person.version))
+
+    def person_changed(self, peer: Peer, person: Person) -> None:
+        """Something else is known of the peer's user."""
+        if peer.shown is not None:
+            self.arrived(peer, person)
+
+    def turn(self, peer: Peer, state: ClientState) -> None:
+        """Somebody looks from now on, or nobody does."""
+        match state:
+            case ClientState.ACTIVE:
+                self._look(peer)
+            case ClientState.INACTIVE:
+                self._look_away(peer)
+            case _:
+                assert_never(state)
+
+    def _look_away(self, peer: Peer) -> None:
+        if peer.absence is None:
+            peer.outbox.hold_back()
+            peer.absence = Absence(peer, self._idle_changed)
+            peer.absence.begin(self._wheel, self._away_s)
+
+    def _look(self, peer: Peer) -> None:
+        if peer.absence is not None:
+            peer.absence.end()
+            peer.absence = None
+            self._idle_changed(peer)
+            peer.give_back()
+
+    def _idle_changed(self, peer: Peer) -> None:
+        if peer.shown is not None:
+            self._show(peer, structs.replace(peer.shown, is_idle=peer.is_idle))
+
+    def _show(self, peer: Peer, shown: Shown) -> None:
+        if shown != peer.shown:
+            peer.shown = shown
+            self._bus.register(peer.user, peer.session, shown)
