@@ -19,6 +19,8 @@ from protocol.from_client import (
     AuthRefresh,
     Body,
     ClientMessage,
+    ClientState,
+    ClientStateSet,
     Hello,
     History,
     JsonObject,
@@ -147,7 +149,12 @@ class Client:
     # ---- requests
 
     async def hello(
-        self, cursors: Cursors | None = None, *, device: str | None = None, session: SessionId | None = None
+        self,
+        cursors: Cursors | None = None,
+        *,
+        device: str | None = None,
+        session: SessionId | None = None,
+        client_state: ClientState = ClientState.ACTIVE,
     ) -> Welcome:
         """Authenticate and resume; what was missed follows as pushes."""
         request = Hello(
@@ -156,6 +163,7 @@ class Client:
             device=DeviceId(device) if device else None,
             session=session,
             cursors=dict(cursors or {}),
+            client_state=client_state,
         )
         self.welcome = await self.request(request, decode_welcome)
         return self.welcome
@@ -207,6 +215,10 @@ class Client:
     async def ping(self) -> Ok:
         """Ask for a sign of life; also a way to know that all sent before was handled."""
         return await self.request(Ping(self.next_id()), decode_ok)
+
+    async def attend(self, state: ClientState) -> Ok:
+        """Tell whether somebody looks."""
+        return await self.request(ClientStateSet(state, self.next_id()), decode_ok)
 
     def typing(self, match: str, on: bool = True) -> None:
         """Tell that this user is typing; there is no answer."""
@@ -287,7 +299,7 @@ class Client:
         return _code_of(closed) if closed.done() else None
 
     async def close(self, code: int = CloseCode.NORMAL) -> int:
-        """Say goodbye and wait for the end."""
+        """Say goodbye and wait for the end; with another code it is none."""
         return await self._open_connection().close(code)
 
     def abort(self) -> None:

@@ -43,7 +43,8 @@ class Attention:
         self._show(peer, Shown(peer.is_idle, person.presence, person.version))
 
     def person_changed(self, peer: Peer, person: Person) -> None:
-        """Something else is known of the peer's user."""
+        """Something else is known of the peer's user: how they want to be shown, or from whom a block parts them."""
+        peer.outbox.forget_users(person.apart)
         if peer.shown is not None:
             self.arrived(peer, person)
 

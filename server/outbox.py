@@ -313,6 +313,11 @@ class Outbox:
         if self._held_back is not None:
             self._held_back.keep(users)
 
+    def forget_users(self, users: Collection[str]) -> None:
+        """Hold nothing of these users back: a block stands between."""
+        if self._held_back is not None:
+            self._held_back.forget(users)
+
     def give_back(self) -> bool:
         """Somebody looks: send what was held back and still holds, at the next tick; the answer is that of `send`."""
         held, self._held_back = self._held_back, None

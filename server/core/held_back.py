@@ -13,7 +13,7 @@ from server.core.typing import TYPING
 PRESENCE: Final = "presence"
 
 Key = tuple[str, ...]
-# What kind of signal it is; of presence, then, whose.
+# What kind of signal it is; then whose (presence), or in which match, whose, and of what kind (typing).
 
 
 class HeldBack:
@@ -55,6 +55,11 @@ class HeldBack:
     def keep(self, users: Collection[str]) -> None:
         """Forget the presence of everybody else: they are watched no more."""
         self._presence = {key: frame for key, frame in self._presence.items() if key[1] in users}
+
+    def forget(self, users: Collection[str]) -> None:
+        """Forget all that is about these users: they have nothing to do with this one any more."""
+        self._presence = {key: frame for key, frame in self._presence.items() if key[1] not in users}
+        self._typing = {key: kept for key, kept in self._typing.items() if key[2] not in users}
 
     def give_back(self, now: float) -> tuple[tuple[Key, bytes], ...]:
         """Return what is to be told after all."""

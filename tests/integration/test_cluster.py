@@ -287,7 +287,7 @@ async def test_a_session_is_taken_over_on_another_node(here: People, there: Peop
         assert await bob.closed() == CloseCode.REPLACED
     (mallory,) = here.users("mallory")
     await there.come(mallory, session=alice.welcome.session)
-    await carol.close()  # She left later: when she is told to be offline, bob would have been.
+    carol.abort()  # She left later: when she is told to be offline, bob would have been.
     (changed,) = (await alice.next(PresenceChanged)).changes
     assert (changed.user, changed.status) == (carol_name, Status.OFFLINE)
     assert alice.is_open
@@ -335,7 +335,10 @@ async def test_redis_comes_back_empty_in_mid_traffic(
         await asyncio.to_thread(redis.kill)
         for watcher in watchers:
             assert (await watcher.next(Degraded)).active
-        late = await here.come(here.users("late")[0])
+        (late_name,) = here.users("late")
+        nobody_knows = await here.api.call("GET", f"/v1/presence?users={late_name}")
+        assert b'"unknown"' in nobody_knows.body
+        late = await here.come(late_name)
         assert (await late.next(Degraded)).active
         held = [client.cursor(crowd.match_of(client))[0] for client in neighbours]
         await crowd.all_more_acked()

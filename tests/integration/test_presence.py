@@ -4,30 +4,42 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from urllib.parse import quote
 
 import pytest
 from msgspec import structs
 
+from loadtest.api import ApiError
 from loadtest.client import Client
-from protocol.from_server import Presence, PresenceChanged, Status
+from protocol.from_client import ClientState, TypingKind
+from protocol.from_server import (
+    AppEvent,
+    Message,
+    Presence,
+    PresenceChange,
+    PresenceChanged,
+    Status,
+    TypingSeen,
+)
 from protocol.ids import UserId
-from tests.support.people import People, came, everything_that_came, fresh, name_of, unlimited_server
+from tests.support.people import People, came, everything_that_came, fresh, name_of, say, type_in, unlimited_server
 from tests.support.private_cluster import private_cluster
 from tests.support.private_server import PrivateServer
 
 BACKENDS = ("embedded", "shared", "two nodes")
+SOON = {"PRESENCE_DEBOUNCE_MS": "300", "PRESENCE_AWAY_MS": "100", "TYPING_EXPIRES_MS": "60000"}
 
 
 @pytest.fixture(scope="module")
 def servers(request: pytest.FixtureRequest, backend: str) -> Iterator[tuple[PrivateServer, ...]]:
-    """Run nodes that say offline sooner than usual."""
+    """Run nodes that say offline and away sooner than usual."""
     with ExitStack() as stack:
         if backend == "embedded":
-            yield (stack.enter_context(unlimited_server(PRESENCE_DEBOUNCE_MS="300")),)
+            yield (stack.enter_context(unlimited_server(None, **SOON)),)
             return
         cluster = private_cluster(*map(request.getfixturevalue, ("postgres", "redis_server")))
         count = 2 if backend == "two nodes" else 1
-        yield tuple(stack.enter_context(cluster.node(PRESENCE_DEBOUNCE_MS="300")) for _ in range(count))
+        yield tuple(stack.enter_context(cluster.node(**SOON)) for _ in range(count))
 
 
 async def next_of(client: Client, user: str) -> Presence:
@@ -35,6 +47,13 @@ async def next_of(client: Client, user: str) -> Presence:
     changed = await client.next(PresenceChanged, matching=lambda push: push.changes[0].user == user)
     (presence,) = changed.changes
     return presence
+
+
+async def until_shown(client: Client, user: str, status: Status) -> Presence:
+    """Return the first news of `user` that has this status."""
+    while (news := await next_of(client, user)).status is not status:
+        pass
+    return news
 
 
 async def test_the_answer_tells_how_partners_are_now(people: People) -> None:
@@ -73,9 +92,9 @@ async def test_one_who_comes_is_online_at_once(people: People) -> None:
     assert now.last_seen is None
 
 
-@pytest.mark.parametrize("how", ["close", "abort"])
+@pytest.mark.parametrize("how", ["goodbye", "close", "abort"])
 async def test_one_whose_last_device_went_is_offline(people: People, how: str) -> None:
-    """After the first of two nothing is told; `last_seen` is when the last one went."""
+    """After the first of two nothing is told; `last_seen` is when the last one went, and a goodbye is told then."""
     alice, bob, _ = await people.pair()
     tablet = await people.come(name_of(bob))
     (online,) = (await alice.watch(name_of(bob))).presence
@@ -83,15 +102,20 @@ async def test_one_whose_last_device_went_is_offline(people: People, how: str) -
     (still,) = (await alice.watch(name_of(bob))).presence
     assert still == online
     left_after_us = time.time_ns() // 1000
-    if how == "close":
-        await tablet.close()
-    else:
-        tablet.abort()
+    match how:
+        case "goodbye":
+            await tablet.close()
+        case "close":
+            await tablet.close(1001)
+        case _:
+            tablet.abort()
     offline = await next_of(alice, name_of(bob))
-    assert offline.status is Status.OFFLINE
+    assert (offline.status, offline.change) == (Status.OFFLINE, PresenceChange.LEFT)
     assert offline.v > online.v
     assert offline.last_seen is not None
-    assert left_after_us <= offline.last_seen <= time.time_ns() // 1000 - 300_000
+    assert left_after_us <= offline.last_seen <= time.time_ns() // 1000
+    waited_us = offline.v - offline.last_seen
+    assert waited_us == 0 if how == "goodbye" else waited_us >= 290_000
 
 
 async def test_one_who_is_back_at_once_was_never_away(people: People) -> None:
@@ -101,9 +125,9 @@ async def test_one_who_is_back_at_once_was_never_away(people: People) -> None:
     await people.match(name_of(alice), carol_name)
     carol = await people.come(carol_name)
     await alice.watch(name_of(bob), carol_name)
-    await bob.close()
+    bob.abort()
     back = await people.come(name_of(bob))
-    await carol.close()
+    carol.abort()
     changed = await alice.next(PresenceChanged)
     assert [(each.user, each.status) for each in changed.changes] == [(carol_name, Status.OFFLINE)]
     assert back.is_open
@@ -159,7 +183,7 @@ async def test_one_who_is_no_partner_any_more_is_watched_no_more(people: People)
     await everything_that_came(alice)
     partner = await people.come(carol)
     await bob.close()
-    await partner.close()
+    partner.abort()
     news = [(await alice.next(PresenceChanged)).changes[0] for _ in range(2)]
     assert [(each.user, each.status) for each in news] == [(carol, Status.ONLINE), (carol, Status.OFFLINE)]
     assert [presence.user for presence in (await alice.watch(name_of(bob), carol)).presence] == [carol]
@@ -184,10 +208,110 @@ async def test_coming_and_going_many_times_ends_at_the_truth(people: People) -> 
     for _ in range(3):
         devices = await asyncio.gather(*(people.come(bob) for _ in range(5)))
         await asyncio.gather(*(device.close() for device in devices))
-    last = await next_of(alice, bob)
-    versions = [last.v]
-    while last.status is not Status.OFFLINE:
-        last = await next_of(alice, bob)
-        versions.append(last.v)
+    versions = [(await next_of(alice, bob)).v]
+    while (now := (await alice.watch(bob)).presence[0]).status is not Status.OFFLINE or versions[-1] < now.v:
+        versions.append((await next_of(alice, bob)).v)
     assert versions == sorted(set(versions))
-    assert (await alice.watch(bob)).presence == (structs.replace(last, change=None),)
+
+
+# ---- whether somebody looks
+
+
+async def test_one_is_away_when_nobody_looks_at_any_device(people: People) -> None:
+    alice, phone, _ = await people.pair()
+    bob = name_of(phone)
+    await alice.watch(bob)
+    tablet = await people.come(bob, client_state=ClientState.INACTIVE)
+    assert await came(alice, PresenceChanged) == []
+    await phone.attend(ClientState.INACTIVE)
+    away = await next_of(alice, bob)
+    assert (away.status, away.change, away.last_seen) == (Status.AWAY, PresenceChange.STATUS, None)
+    await tablet.attend(ClientState.ACTIVE)
+    back = await next_of(alice, bob)
+    assert (back.status, back.change) == (Status.ONLINE, PresenceChange.STATUS)
+    tablet.abort()
+    assert (await next_of(alice, bob)).status is Status.AWAY
+    await phone.close()
+    assert (await next_of(alice, bob)).status is Status.OFFLINE
+
+
+async def test_one_who_comes_with_a_phone_in_the_pocket_comes_away(people: People) -> None:
+    alice, (bob,) = (await people.pair())[0], people.users("bob")
+    await people.match(name_of(alice), bob)
+    await alice.watch(bob)
+    phone = await people.come(bob, client_state=ClientState.INACTIVE)
+    away = await next_of(alice, bob)
+    assert (away.status, away.change) == (Status.AWAY, PresenceChange.CAME)
+    await phone.attend(ClientState.ACTIVE)
+    assert (await next_of(alice, bob)).status is Status.ONLINE
+
+
+async def test_one_who_does_not_look_is_told_the_newest_afterwards(people: People) -> None:
+    """Typing and presence wait, and come before the answer; messages, receipts and events do not wait."""
+    alice, bob, match = await people.pair()
+    (carol,) = people.users("carol")
+    await people.match(name_of(alice), carol)
+    await alice.watch(name_of(bob), carol)
+    await alice.attend(ClientState.INACTIVE)
+    laptop = await people.come(carol)
+    await type_in(bob, match)
+    await laptop.close()
+    await people.come(carol)
+    (sent,) = await say(bob, match, "hi")
+    await bob.receipt(match, read=sent.seq)
+    await type_in(bob, match, kind=TypingKind.RECORDING)
+    assert await came(alice, Message) != []
+    await people.api.event(name_of(alice), "look", {})
+    await alice.next(AppEvent)
+    assert [push for _, push in alice.pushes if isinstance(push, TypingSeen | PresenceChanged)] == []
+    await alice.attend(ClientState.ACTIVE)
+    shown = [push for _, push in alice.pushes if isinstance(push, TypingSeen | PresenceChanged)]
+    # That she was gone meanwhile nobody is told, nor of what bob was writing, which has come.
+    assert [
+        (news.user, news.status) for push in shown if isinstance(push, PresenceChanged) for news in push.changes
+    ] == [(carol, Status.ONLINE)]
+    assert [push for push in shown if isinstance(push, TypingSeen)] == [
+        TypingSeen(match, name_of(bob), on=True, kind=TypingKind.RECORDING)
+    ]
+
+
+# ---- the app's backend
+
+
+async def presence_of(people: People, query: str) -> list[Presence]:
+    answer = await people.api.call("GET", f"/v1/presence?{query}")
+    return answer.read(dict[str, list[Presence]])["presence"]
+
+
+async def test_the_backend_reads_how_users_are(people: People) -> None:
+    """As others see them, each once, in the order asked for; of whom nobody knows that they are not here."""
+    alice, bob, _ = await people.pair()
+    (nobody,) = people.users("nobody, with a comma")
+    names = f"{name_of(bob)},{name_of(alice)}"
+    await people.settled()
+    users = await presence_of(people, f"users={names}&users={name_of(bob)}&user={quote(nobody)}")
+    assert [(each.user, each.status) for each in users] == [
+        (name_of(bob), Status.ONLINE),
+        (name_of(alice), Status.ONLINE),
+        (nobody, Status.OFFLINE),
+    ]
+    await alice.watch(name_of(bob))
+    await bob.close()
+    gone = await until_shown(alice, name_of(bob), Status.OFFLINE)
+    assert await presence_of(people, f"users={name_of(bob)}") == [structs.replace(gone, change=None)]
+
+
+async def test_the_backend_names_1_to_200_users(people: People) -> None:
+    names = ",".join(f"user{number}" for number in range(200))
+    assert len(await presence_of(people, f"users={names}")) == 200
+    for query in ("", "users=", "users=a,,b", f"users={names}&user=one-more", f"user={'x' * 65}"):
+        with pytest.raises(ApiError) as refused:
+            await presence_of(people, query)
+        assert (refused.value.status, refused.value.code) == (400, "bad_request")
+
+
+async def test_only_the_backend_reads_presence_over_http(people: People) -> None:
+    (alice,) = people.users("alice")
+    with pytest.raises(ApiError) as refused:
+        await people.as_user(await people.api.token(alice)).call("GET", f"/v1/presence?users={alice}")
+    assert refused.value.status == 403

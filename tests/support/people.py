@@ -19,7 +19,7 @@ import msgspec
 from loadtest.api import Api
 from loadtest.client import Client, Cursors, Refused, decode_ok
 from protocol.errors import ErrorCode
-from protocol.from_client import Body, Typing, TypingKind
+from protocol.from_client import Body, ClientState, Typing, TypingKind
 from protocol.from_server import AppEvent, Entry, Error, Message, Push, Sent
 from protocol.ids import Cursor, MatchId, Micros, Seq, SessionId, UserId
 from tests.support.numbers import read_gauges, read_numbers
@@ -88,11 +88,17 @@ class People:
         await self._between.settled()
 
     async def come(
-        self, user: str, cursors: Cursors | None = None, *, device: str | None = None, session: SessionId | None = None
+        self,
+        user: str,
+        cursors: Cursors | None = None,
+        *,
+        device: str | None = None,
+        session: SessionId | None = None,
+        client_state: ClientState = ClientState.ACTIVE,
     ) -> Client:
         """Connect as `user` and say hello."""
         client = await self.visitor(user)
-        await client.hello(cursors, device=device, session=session)
+        await client.hello(cursors, device=device, session=session, client_state=client_state)
         return client
 
     async def pair(self) -> tuple[Client, Client, MatchId]:

@@ -448,6 +448,7 @@ def test_who_does_not_look_is_spared_typing_and_presence(bench: Bench) -> None:
 def test_what_is_outdated_when_somebody_looks_is_not_sent(bench: Bench) -> None:
     """Cleared by a message, of somebody who is watched no more, or run out."""
     bench.outbox.watch_only(())
+    bench.outbox.forget_users({"carol"})
     bench.outbox.hold_back()
     bench.outbox.send_latest(("typing", "m1", "early"), b"<early>")
     bench.loop.pass_time(7.9)
@@ -455,8 +456,11 @@ def test_what_is_outdated_when_somebody_looks_is_not_sent(bench: Bench) -> None:
     bench.outbox.send_latest(("typing", "m1", "carol"), b"<carol>")
     bench.outbox.send_latest(PRESENCE, b"<presence>")
     bench.outbox.send_latest(("presence", "carol"), b"<carol is here>")
+    bench.outbox.send_latest(("typing", "m1", "mallory"), b"<mallory>")
+    bench.outbox.forget_users({"mallory"})
     bench.outbox.hold_back()  # It is said twice.
     bench.loop.pass_time(0.1)
+    bench.outbox.send_passing(("typing", "m1", "carol"), b"<carol>")
     bench.outbox.drop_latest(TYPING)
     bench.outbox.watch_only(("carol",))
     assert bench.outbox.give_back()

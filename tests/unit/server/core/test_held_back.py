@@ -66,6 +66,15 @@ def test_those_who_are_watched_no_more_are_forgotten() -> None:
     assert told(held) == [b"carol", b"t bob", b"t carol"]
 
 
+def test_of_those_whom_a_block_parts_nothing_is_given_back() -> None:
+    held = HeldBack(8, 10)
+    for user in ("bob", "carol"):
+        held.put(presence(user), user.encode(), 0)
+        held.put(typing(user), b"t " + user.encode(), 0)
+    held.forget({"carol", "nobody"})
+    assert told(held) == [b"bob", b"t bob"]
+
+
 def test_of_too_much_typing_the_oldest_is_forgotten() -> None:
     held = HeldBack(8, 2)
     for user in ("bob", "carol", "bob", "dave"):
