@@ -3,14 +3,14 @@
 Every method runs from start to end without awaiting, so that what runs in one event loop sees all or nothing of it.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from protocol.calls import CallEntry, CallId
-from protocol.from_server import Entry, MatchSummary, Member, MembersChanged, Message, ReceiptMoved, SyncedMatch
-from protocol.ids import ClientId, Cursor, MatchId, Micros, Ordinal, Seq, UserId
+from protocol.from_server import Entry, Message, ReceiptMoved, SyncedMatch
+from protocol.ids import MatchId, Micros, Ordinal, Seq, UserId
 from protocol.limits import PAGE_MAX_BYTES
 from server.adapters.memory.calls import CallBook
+from server.adapters.memory.match import MatchLog
 from server.adapters.memory.people import PeopleBook
 from server.core.calls import (
     DEFAULT_SETTINGS,
@@ -46,7 +46,7 @@ from server.core.log import (
     SummaryPage,
     SyncResult,
 )
-from server.core.pages import DEDUP_US, END, Budget, can_be_stored, cut_page, is_cursor, is_storable
+from server.core.pages import DEDUP_US, END, Budget, can_be_stored, cut_page, is_storable
 from server.core.people import (
     BLOCKED,
     TOO_MANY_BLOCKS,
@@ -60,88 +60,6 @@ from server.core.people import (
 )
 from server.core.revocations import Revocation, RevocationPage, joined
 from server.ports import Clock, StoreUnavailable
-
-
-class _Membership:
-    """What one user may see of a match, and how far they are. `until_seq` is None while they are in it."""
-
-    __slots__ = ("delivered", "from_seq", "private_from", "read", "until_seq")
-
-    def __init__(self, from_seq: Seq) -> None:
-        self.from_seq = from_seq
-        self.until_seq: Seq | None = None
-        self.delivered = from_seq
-        self.read = from_seq
-        # What the others are shown, of a member who reads in private.
-        self.private_from: Seq | None = None
-
-    @property
-    def shown_read(self) -> Seq:
-        return self.read if self.private_from is None else self.private_from
-
-
-class _Match:
-    """One log. The entry with seq s is at s - 1 of `entries`, its time in `times`, the messages up to it in `counts`."""
-
-    __slots__ = ("counts", "entries", "match", "members", "memberships", "sent", "times")
-
-    def __init__(self, match: MatchId) -> None:
-        self.match = match
-        self.entries: list[Entry] = []
-        self.times: list[Micros] = []
-        self.counts: list[Ordinal] = []
-        self.memberships: dict[UserId, _Membership] = {}
-        self.members: tuple[UserId, ...] = ()
-        self.sent: dict[tuple[UserId, ClientId], Message] = {}
-
-    @property
-    def last_seq(self) -> Seq:
-        return Seq(len(self.entries))
-
-    @property
-    def last_at(self) -> Micros:
-        return self.times[-1]
-
-    @property
-    def messages(self) -> Ordinal:
-        return self.counts[-1] if self.counts else Ordinal(0)
-
-    def time_after(self, now: Micros) -> Micros:
-        """Give the next entry's time: `now`, or just after the last one where the clock stood or stepped back."""
-        return Micros(max(now, self.times[-1] + 1)) if self.times else now
-
-    def add(self, entry: Entry, messages: Ordinal) -> None:
-        self.entries.append(entry)
-        self.times.append(entry.created_at)
-        self.counts.append(messages)
-
-    def present(self, user: UserId) -> _Membership | None:
-        """Give the membership of a user who is in the match now."""
-        membership = self.memberships.get(user)
-        return membership if membership is not None and membership.until_seq is None else None
-
-    def receipts(self, viewer: UserId) -> Iterator[ReceiptMoved]:
-        for user in self.members:
-            yield self.receipt(user) if user == viewer else self.shown(user)
-
-    def receipt(self, user: UserId) -> ReceiptMoved:
-        membership = self.memberships[user]
-        return ReceiptMoved(self.match, user, membership.delivered, membership.read)
-
-    def shown(self, user: UserId) -> ReceiptMoved:
-        """Give what the others see of the user's cursors."""
-        membership = self.memberships[user]
-        return ReceiptMoved(self.match, user, membership.delivered, membership.shown_read)
-
-    def state(self) -> MatchState:
-        return MatchState(self.match, self.members, self.last_seq, self.last_at, self.messages)
-
-    def summary(self, user: UserId) -> MatchSummary:
-        members = tuple(Member(r.user, r.delivered, r.read) for r in self.receipts(user))
-        own = self.memberships[user]
-        unread = self.messages - self.counts[own.read - 1]
-        last, is_private = self.entries[-1], own.private_from is not None
-        return MatchSummary(self.match, members, self.last_seq, self.last_at, unread, last, is_private)
 
 
 class MemoryStore:
@@ -164,9 +82,9 @@ class MemoryStore:
         self._epoch = clock.random_id()
         self._is_closed = False
         self._calls = CallBook()
-        self._matches: dict[MatchId, _Match] = {}
+        self._matches: dict[MatchId, MatchLog] = {}
         # The matches that a user is in now.
-        self._matches_of: dict[UserId, dict[MatchId, _Match]] = {}
+        self._matches_of: dict[UserId, dict[MatchId, MatchLog]] = {}
         self._people = PeopleBook()
         # By what they name, in the order in which they were kept last; each with its place in it.
         self._revocations: dict[tuple[UserId, str | None], tuple[int, Revocation]] = {}
@@ -202,9 +120,9 @@ class MemoryStore:
         pairs = self._people.pairs(match.members)
         if is_cut(match.members, pairs):
             return BLOCKED
-        if append.reply_to is not None and not _can_reply(match, membership, append.reply_to):
+        if append.reply_to is not None and not match.can_reply(membership, append.reply_to):
             return NO_SUCH_REPLY
-        message = _add_message(match, membership, append, now)
+        message = match.add_message(append, membership, now)
         return Appended(message, match.members, False, not_shown_to(match.members, pairs, append.sender))
 
     async def set_members(self, match: MatchId, members: tuple[UserId, ...]) -> MembersSet | Refused:
@@ -217,25 +135,14 @@ class MemoryStore:
         if wanted == (log.members if log else ()):
             return MembersSet(match, wanted, None, made=False, joined=())
         if log is None:
-            log = self._matches[match] = _Match(match)
+            log = self._matches[match] = MatchLog(match)
         made = not log.members
-        entry = self._change_members(log, wanted)
+        entry = log.change_members(wanted, self._clock.micros())
+        for user in entry.joined:
+            self._matches_of.setdefault(user, {})[match] = log
+        for user in entry.left:
+            self._forget(user, match)
         return MembersSet(match, wanted, entry, made, tuple((user, log.summary(user)) for user in entry.joined))
-
-    def _change_members(self, log: _Match, wanted: tuple[UserId, ...]) -> MembersChanged:
-        joined = tuple(user for user in wanted if user not in log.members)
-        left = tuple(user for user in log.members if user not in wanted)
-        seq, at = Seq(log.last_seq + 1), log.time_after(self._clock.micros())
-        entry = MembersChanged(log.match, seq, at, wanted, joined, left)
-        log.add(entry, log.messages)
-        log.members = wanted
-        for user in joined:
-            log.memberships[user] = _joined(log.memberships.get(user), seq)
-            self._matches_of.setdefault(user, {})[log.match] = log
-        for user in left:
-            log.memberships[user].until_seq = seq
-            self._forget(user, log.match)
-        return entry
 
     def _forget(self, user: UserId, match: MatchId) -> None:
         matches = self._matches_of[user]
@@ -258,9 +165,10 @@ class MemoryStore:
         if (delivered, read) == (membership.delivered, membership.read):
             return None
         membership.delivered, membership.read = delivered, read
-        return Marked(match.receipt(mark.user), match.members, self._apart(match, mark.user), _less(match, mark.user))
+        shown = None if membership.private_from is None else match.shown(mark.user)
+        return Marked(match.receipt(mark.user), match.members, self._apart(match, mark.user), shown)
 
-    def _apart(self, match: _Match, user: UserId) -> tuple[UserId, ...]:
+    def _apart(self, match: MatchLog, user: UserId) -> tuple[UserId, ...]:
         return apart_from(self._people.pairs(match.members), user)
 
     async def set_private_read(self, match: MatchId, user: UserId, *, is_on: bool) -> PrivateReadSet | None:
@@ -363,8 +271,7 @@ class MemoryStore:
         membership = log.memberships.get(viewer) if log and viewer is not None else None
         if log is None or (viewer is not None and membership is None):
             return NOT_FOUND if viewer is None else NOT_MEMBER
-        bounds = (membership.from_seq, membership.until_seq or log.last_seq) if membership else (1, log.last_seq)
-        found = _between(log, bounds, (before, after))
+        found = log.between(membership, before, after)
         return cut_page(filter(self._is_shown, found) if folded else found, limit, Budget(PAGE_MAX_BYTES))
 
     def _is_shown(self, entry: Entry) -> bool:
@@ -380,7 +287,7 @@ class MemoryStore:
             log = self._matches.get(match)
             if log is None or user not in log.memberships:
                 continue
-            matches[match] = synced = _synced(log, log.memberships[user], cursor, entries, budget)
+            matches[match] = synced = log.synced(log.memberships[user], cursor, entries, budget)
             if not synced.left:
                 receipts.extend(log.receipts(user))
         return SyncResult(matches, tuple(receipts))
@@ -404,7 +311,7 @@ class MemoryStore:
         self._calls.make(change, entry)
         return CallChanged(row_changed(change), entry, log.members)
 
-    def _add_call_entry(self, log: _Match, note: CallNote, change: CallChange) -> CallEntry:
+    def _add_call_entry(self, log: MatchLog, note: CallNote, change: CallChange) -> CallEntry:
         before = log.messages
         n = Ordinal(before + change.is_missed)
         seq, at = Seq(log.last_seq + 1), log.time_after(self._clock.micros())
@@ -500,68 +407,3 @@ class MemoryStore:
     def _check_open(self) -> None:
         if self._is_closed:
             raise StoreUnavailable("the store is closed")
-
-
-def _joined(before: _Membership | None, seq: Seq) -> _Membership:
-    """Begin a new stay; whoever read in private still does."""
-    membership = _Membership(seq)
-    if before is not None and before.private_from is not None:
-        membership.private_from = seq
-    return membership
-
-
-def _less(match: _Match, user: UserId) -> ReceiptMoved | None:
-    return match.shown(user) if match.memberships[user].private_from is not None else None
-
-
-def _can_reply(match: _Match, membership: _Membership, reply_to: Seq) -> bool:
-    if not membership.from_seq <= reply_to <= match.last_seq:
-        return False
-    return isinstance(match.entries[reply_to - 1], Message)
-
-
-def _add_message(match: _Match, membership: _Membership, append: Append, now: Micros) -> Message:
-    message = Message(
-        match=match.match,
-        seq=Seq(match.last_seq + 1),
-        created_at=match.time_after(now),
-        n=Ordinal(match.messages + 1),
-        sender=append.sender,
-        client_id=append.client_id,
-        body=append.body,
-        reply_to=append.reply_to,
-    )
-    match.add(message, message.n)
-    match.sent[append.sender, append.client_id] = message
-    membership.delivered = membership.read = message.seq
-    if membership.private_from is not None:
-        membership.private_from = message.seq  # The message itself shows it.
-    return message
-
-
-def _between(log: _Match, bounds: tuple[int, int], between: tuple[Micros | None, Micros | None]) -> Iterator[Entry]:
-    """Give the entries with a seq within `bounds` and a time inside `between` (before, after), in the order asked for."""
-    before, after = between
-    first, last = bounds[0] - 1, bounds[1]
-    if before is not None:
-        last = min(last, bisect_left(log.times, before))
-    if after is not None:
-        first = max(first, bisect_right(log.times, after))
-        places: Iterable[int] = range(first, last)
-    else:
-        places = range(last - 1, first - 1, -1)
-    return (log.entries[place] for place in places)
-
-
-def _synced(log: _Match, membership: _Membership, cursor: Cursor, limit: int, budget: Budget) -> SyncedMatch:
-    left = membership.until_seq is not None
-    last = membership.until_seq or log.last_seq
-    seq, at = cursor
-    if (seq, at) == (0, 0):
-        first = int(membership.from_seq)
-    elif is_cursor(seq, at) and membership.from_seq <= seq <= last and log.times[seq - 1] == at:
-        first = seq + 1
-    else:
-        return SyncedMatch((), complete=True, reset=True, left=left)
-    page = cut_page((log.entries[place] for place in range(first - 1, last)), limit, budget)
-    return SyncedMatch(page.entries, page.complete, left=left)
