@@ -1,15 +1,14 @@
 """What the writer thread of the embedded store does: whole batches, one transaction each.
 
-It alone writes, so it keeps what it knows of the busiest matches in memory; a transaction that fails, and a change by
-another program, empty that memory.
+How one is made, and what is remembered from one to the next, is in `transactions`.
 """
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from protocol.calls import CallEntry
 from protocol.from_server import MatchSummary, Member, MembersChanged, Message, ReceiptMoved
@@ -19,7 +18,7 @@ from server.adapters.sqlite.calls import CallTable, Found
 from server.adapters.sqlite.file import StoreFile
 from server.adapters.sqlite.rows import KIND_CALL, KIND_MEMBERS, KIND_MESSAGE, members_body
 from server.adapters.sqlite.statements import SQL
-from server.adapters.sqlite.thread import unavailable
+from server.adapters.sqlite.transactions import KnownMatch, PresentMember, Transactions
 from server.core.calls import (
     STALE,
     CallChange,
@@ -49,7 +48,6 @@ from server.core.log import (
 from server.core.pages import DEDUP_US, can_be_stored, is_storable
 from server.core.people import (
     BLOCKED,
-    Pair,
     Person,
     PresenceWish,
     PrivateReadSet,
@@ -60,67 +58,24 @@ from server.core.people import (
 from server.core.revocations import Revocation
 from server.ports import Clock
 
-MATCHES_KEPT: Final = 20_000
 # What says of one row that it cannot be stored, and nothing of the store.
 _ROW_ERRORS: Final = (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, UnicodeEncodeError)
-# After any other failure of COMMIT the log may hold the batch when it is read again after a crash.
-_CERTAINLY_NOT_STORED: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY})
 _log: Final = logging.getLogger(__name__)
-
-R = TypeVar("R")
-
-
-class _Present(Struct):
-    user_no: int
-    from_seq: Seq
-
-
-class _Match(Struct):
-    """A match as the last transaction, or the one under way, leaves it."""
-
-    match: MatchId
-    match_no: int
-    last_seq: Seq
-    last_at: Micros
-    messages: Ordinal
-    members: tuple[UserId, ...]
-    present: dict[UserId, _Present]
-    # Who of the members has blocked whom of them.
-    pairs: tuple[Pair, ...]
-
-    def next_time(self, now: Micros) -> Micros:
-        return now if now > self.last_at else Micros(self.last_at + 1)
 
 
 class Writer:
     """The only one who writes to the file; lives in one thread."""
 
-    __slots__ = (
-        "_calls",
-        "_clock",
-        "_connection",
-        "_cursors",
-        "_data_version",
-        "_drafts",
-        "_execute",
-        "_file",
-        "_matches",
-        "_touched",
-    )
+    __slots__ = ("_calls", "_clock", "_execute", "_file", "_in_transaction", "_match", "_transactions")
 
     def __init__(self, file: StoreFile, clock: Clock) -> None:
         self._file = file
         self._clock = clock
-        self._connection = file.connection
-        # One cursor for everything: each statement is read to its end before the next.
-        self._execute = file.connection.cursor().execute
+        self._transactions = transactions = Transactions(file.connection)
+        self._execute = transactions.execute
+        self._match = transactions.match
+        self._in_transaction = transactions.run
         self._calls = CallTable(self._execute)
-        self._matches: dict[MatchId, _Match] = {}
-        self._data_version = 0
-        # What the transaction under way has still to write: rows of entries, matches and senders' cursors at their newest.
-        self._drafts: list[tuple[object, ...]] = []
-        self._touched: dict[int, _Match] = {}
-        self._cursors: dict[tuple[int, int], Message] = {}
 
     def epoch(self) -> str:
         """Read the store's epoch."""
@@ -156,9 +111,9 @@ class Writer:
         for append in batch:
             drafted = self._draft(append, now)
             if drafted is None:
-                self._insert_drafts()
+                self._transactions.insert_messages()
             outcomes.append(drafted or self._append(append, now))
-        self._flush()
+        self._transactions.write_noted()
         return outcomes
 
     def _draft(self, append: Append, now: Micros) -> Appended | None:
@@ -177,10 +132,10 @@ class Writer:
             self._execute("SAVEPOINT row")
             try:
                 outcome = self._append(append, now)
-                self._flush()
+                self._transactions.write_noted()
             except _ROW_ERRORS as error:
                 self._execute("ROLLBACK TO row")
-                self._forget()
+                self._transactions.forget()
                 outcome = UNSTORABLE
                 _log.warning("a message could not be stored: %s", type(error).__name__)
             self._execute("RELEASE row")
@@ -194,7 +149,7 @@ class Writer:
         if match is None:
             return NOT_MEMBER
         sender = match.present.get(append.sender)
-        user_no = self._find_user(append.sender) if sender is None else sender.user_no
+        user_no = self._transactions.find_user(append.sender) if sender is None else sender.user_no
         first = self._execute(SQL["find_sent"], (append.client_id, match.match_no, user_no)).fetchone()
         if first is not None and first[1] >= now - DEDUP_US:
             return _repeated(first, append, match, sender)
@@ -207,23 +162,18 @@ class Writer:
         if first is not None:
             self._execute(SQL["give_up_key"], (match.match_no, first[1]))
         message = self._add_message(append, match, sender, now)
-        self._insert_drafts()
+        self._transactions.insert_messages()
         return Appended(message, match.members, False, not_shown_to(match.members, match.pairs, append.sender))
 
-    def _can_reply(self, match: _Match, sender: _Present, reply_to: Seq) -> bool:
+    def _can_reply(self, match: KnownMatch, sender: PresentMember, reply_to: Seq) -> bool:
         if not sender.from_seq <= reply_to <= match.last_seq:
             return False
         return bool(self._execute(SQL["kind_at"], (match.match_no, reply_to)).fetchone() == (KIND_MESSAGE,))
 
-    def _add_message(self, append: Append, match: _Match, sender: _Present, now: Micros) -> Message:
+    def _add_message(self, append: Append, match: KnownMatch, sender: PresentMember, now: Micros) -> Message:
         seq, at, n = Seq(match.last_seq + 1), match.next_time(now), Ordinal(match.messages + 1)
-        client_id, body, reply_to = append.client_id, append.body, append.reply_to
-        row = (match.match_no, at, seq, n, KIND_MESSAGE, sender.user_no, client_id, 1, reply_to, body)
-        self._drafts.append(row)
-        match.last_seq, match.last_at, match.messages = seq, at, n
-        message = Message(match.match, seq, at, n, append.sender, client_id, body, reply_to)
-        self._touched[match.match_no] = match
-        self._cursors[match.match_no, sender.user_no] = message
+        message = Message(match.match, seq, at, n, append.sender, append.client_id, append.body, append.reply_to)
+        self._transactions.add_message(message, match, sender)
         return message
 
     # ---- members
@@ -241,13 +191,13 @@ class Writer:
             return MembersSet(name, wanted, None, made=False, joined=())
         if match is None:
             self._execute(SQL["add_match"], (name,))
-            match = self._read_match(name)
+            match = self._match(name)
             assert match is not None
         made = not match.members
         entry = self._change_members(match, wanted)
         return MembersSet(name, wanted, entry, made, self._summaries(match, entry))
 
-    def _change_members(self, match: _Match, wanted: tuple[UserId, ...]) -> MembersChanged:
+    def _change_members(self, match: KnownMatch, wanted: tuple[UserId, ...]) -> MembersChanged:
         joined = tuple(user for user in wanted if user not in match.present)
         left = tuple(user for user in match.members if user not in wanted)
         seq, at = Seq(match.last_seq + 1), match.next_time(self._clock.micros())
@@ -257,13 +207,18 @@ class Writer:
         for user in left:
             self._execute(SQL["leave_match"], (seq, match.match_no, match.present[user].user_no))
         for user in joined:
-            facts = {"match_no": match.match_no, "user_no": self._make_user(user), "seq": seq, "n": match.messages}
+            facts = {
+                "match_no": match.match_no,
+                "user_no": self._transactions.make_user(user),
+                "seq": seq,
+                "n": match.messages,
+            }
             self._execute(SQL["join_match"], facts)
         self._execute(SQL["move_match"], (seq, at, match.messages, match.match_no))
-        del self._matches[match.match]
+        self._transactions.forget_match(match.match)
         return entry
 
-    def _summaries(self, match: _Match, entry: MembersChanged) -> tuple[tuple[UserId, MatchSummary], ...]:
+    def _summaries(self, match: KnownMatch, entry: MembersChanged) -> tuple[tuple[UserId, MatchSummary], ...]:
         """Show the match as those who joined see it: all of them alike, with nothing unread."""
         rows = self._execute(SQL["receipts_of_match"], (match.match_no,)).fetchall()
         members = tuple(Member(*row) for row in rows)
@@ -312,7 +267,7 @@ class Writer:
         receipt = ReceiptMoved(name, user, delivered, read if shown_read is None else shown_read)
         return PrivateReadSet(receipt, match.members, apart_from(match.pairs, user))
 
-    def _count_at(self, match: _Match, seq: Seq) -> Ordinal:
+    def _count_at(self, match: KnownMatch, seq: Seq) -> Ordinal:
         if seq == match.last_seq:
             return match.messages
         (count,) = self._execute(SQL["count_at"], (match.match_no, seq)).fetchone()
@@ -339,17 +294,17 @@ class Writer:
         if change.members not in (None, match.members) or change.blocks not in (None, len(match.pairs)):
             return STALE
         seq = None if change.note is None else Seq(match.last_seq + 1)
-        call_no = self._calls.keep(found, change, match.match_no, seq, self._make_user)
+        call_no = self._calls.keep(found, change, match.match_no, seq, self._transactions.make_user)
         entry = None if change.note is None else self._add_call_entry(match, call_no, change, change.note)
         return CallChanged(row_changed(change), entry, match.members)
 
-    def _last_call_entry(self, match: _Match, found: Found) -> CallEntry | None:
+    def _last_call_entry(self, match: KnownMatch, found: Found) -> CallEntry | None:
         if not found.is_entry_new or found.entry_seq is None:
             return None
         at, n, body = self._execute(SQL["entry_at_seq"], (match.match_no, found.entry_seq)).fetchone()
         return entry_of_note(match.match, found.entry_seq, at, n, body)
 
-    def _add_call_entry(self, match: _Match, call_no: int, change: CallChange, note: CallNote) -> CallEntry:
+    def _add_call_entry(self, match: KnownMatch, call_no: int, change: CallChange, note: CallNote) -> CallEntry:
         before = match.messages
         seq, at, n = Seq(match.last_seq + 1), match.next_time(self._clock.micros()), Ordinal(before + change.is_missed)
         row = (match.match_no, at, seq, n, KIND_CALL, None, None, None, call_no, note_body(note))
@@ -376,7 +331,7 @@ class Writer:
         """Keep how the user wants to be called."""
 
         def write() -> None:
-            row = (self._make_user(user), settings.when_busy, int(settings.relay_only))
+            row = (self._transactions.make_user(user), settings.when_busy, int(settings.relay_only))
             self._execute(SQL["set_call_settings"], row)
 
         self._in_transaction(write)
@@ -388,7 +343,7 @@ class Writer:
         if not (is_storable(user) and is_storable(other)):
             return UNSTORABLE
         news = self._in_transaction(lambda: people.set_block(self._execute, user, other, is_on=is_on))
-        self._matches.clear()  # What is remembered of matches says who blocked whom.
+        self._transactions.forget_matches()  # What is remembered of matches says who blocked whom.
         return news
 
     def set_presence(self, user: UserId, wish: PresenceWish) -> Person | Refused:
@@ -417,96 +372,9 @@ class Writer:
             },
         )
 
-    # ---- matches and users
-
-    def _match(self, name: MatchId) -> _Match | None:
-        return self._matches.get(name) or self._read_match(name)
-
-    def _read_match(self, name: MatchId) -> _Match | None:
-        row = self._execute(SQL["find_match"], (name,)).fetchone()
-        if row is None:
-            return None
-        match_no, last_seq, last_at, messages = row
-        members = self._execute(SQL["present_members"], (match_no,)).fetchall()
-        present = {user: _Present(user_no, from_seq) for user, user_no, from_seq in members}
-        pairs = people.pairs(self._execute, match_no, tuple(present))
-        match = _Match(name, match_no, last_seq, last_at, messages, tuple(present), present, pairs)
-        self._matches[name] = match
-        return match
-
-    def _find_user(self, user: UserId) -> int:
-        """Give the user's number, or one that nobody has."""
-        row = self._execute(SQL["find_user"], (user,)).fetchone()
-        return int(row[0]) if row else -1
-
-    def _make_user(self, user: UserId) -> int:
-        found = self._find_user(user)
-        if found >= 0:
-            return found
-        number = self._execute(SQL["add_user"], (user,)).lastrowid
-        assert number is not None
-        return number
-
-    # ---- transactions
-
-    def _in_transaction(self, work: Callable[[], R]) -> R:
-        """Do `work` wholly or not at all; what it wrote is on the disk when this returns."""
-        self._trust_memory()
-        self._execute("BEGIN IMMEDIATE")
-        try:
-            result = work()
-        except BaseException:
-            self._roll_back()
-            raise
-        self._commit()
-        return result
-
-    def _insert_drafts(self) -> None:
-        if self._drafts:
-            self._connection.executemany(SQL["add_entry"], self._drafts)
-            self._drafts.clear()
-
-    def _flush(self) -> None:
-        """Write what appending only noted: once for each match and sender, whatever they got."""
-        self._insert_drafts()
-        self._connection.executemany(
-            SQL["move_match"], [(m.last_seq, m.last_at, m.messages, m.match_no) for m in self._touched.values()]
-        )
-        self._connection.executemany(
-            SQL["move_member"], [(m.seq, m.seq, m.n, *member) for member, m in self._cursors.items()]
-        )
-        self._touched.clear()
-        self._cursors.clear()
-
-    def _commit(self) -> None:
-        try:
-            self._execute("COMMIT")
-        except sqlite3.Error as error:
-            self._roll_back()
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-            raise unavailable(error, maybe_stored=code not in _CERTAINLY_NOT_STORED) from error
-
-    def _roll_back(self) -> None:
-        self._forget()
-        if self._connection.in_transaction:  # SQLite rolls back by itself after some errors.
-            self._execute("ROLLBACK")
-
-    def _forget(self) -> None:
-        self._matches.clear()
-        self._drafts.clear()
-        self._touched.clear()
-        self._cursors.clear()
-
-    def _trust_memory(self) -> None:
-        """Empty the memory of matches when it is full or another program has written."""
-        (version,) = self._execute("PRAGMA data_version").fetchone()
-        if version != self._data_version or len(self._matches) > MATCHES_KEPT:
-            self._matches.clear()
-        self._data_version = version
-
 
 def _repeated(
-    row: tuple[Seq, Micros, Ordinal, Seq | None, bytes], append: Append, match: _Match, sender: _Present | None
+    row: tuple[Seq, Micros, Ordinal, Seq | None, bytes], append: Append, match: KnownMatch, sender: PresentMember | None
 ) -> Appended | Refused:
     seq, at, n, reply_to, body = row
     if body != bytes(append.body) or reply_to != append.reply_to:

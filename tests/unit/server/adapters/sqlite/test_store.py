@@ -20,7 +20,7 @@ import pytest
 from protocol.ids import MatchId, Micros, Seq
 from server.adapters.sqlite import file as sqlite_file
 from server.adapters.sqlite import thread as sqlite_thread
-from server.adapters.sqlite import write as sqlite_write
+from server.adapters.sqlite import transactions
 from server.adapters.sqlite.file import CHECKED_AT_OPEN_BYTES, SCHEMA_VERSION
 from server.adapters.sqlite.statements import SCHEMAS
 from server.adapters.sqlite.store import SqliteStore
@@ -49,7 +49,7 @@ def path(tmp_path: Path) -> Path:
 def writer_job(world: World, statement: str) -> asyncio.Future[object]:
     """Have the writer's connection run `statement`."""
     assert isinstance(world.store, SqliteStore)
-    run = world.store._writer.run(lambda writer: writer._connection.execute(statement).fetchall())
+    run = world.store._writer.run(lambda writer: writer._file.connection.execute(statement).fetchall())
     return asyncio.ensure_future(run)
 
 
@@ -350,7 +350,7 @@ async def test_a_full_file_system_stores_nothing_by_halves_and_passes(tmp_path: 
 
 async def test_what_sqlite_itself_refuses_is_refused_alone(path: Path) -> None:
     def only_small_bodies(writer: Writer) -> None:
-        writer._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 5_000)
+        writer._file.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 5_000)
 
     async with opened(path) as world:
         await world.make(ALICE, BOB)
@@ -365,15 +365,15 @@ async def test_what_sqlite_itself_refuses_is_refused_alone(path: Path) -> None:
 
 async def test_a_commit_that_failed_halfway_may_have_been_stored(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail_commit(writer: Writer) -> None:
-        execute = writer._execute
+        execute = writer._transactions.execute
 
         def failing(statement: str, parameters: tuple[int, ...] = ()) -> sqlite3.Cursor:
             if statement == "COMMIT":
-                writer._execute = execute
+                writer._transactions.execute = execute
                 raise sqlite3.OperationalError("disk I/O error")
             return execute(statement, parameters)
 
-        writer._execute = failing  # type: ignore[assignment]
+        writer._transactions.execute = failing  # type: ignore[assignment]
 
     async with opened(path) as world:
         await world.make(ALICE, BOB)
@@ -396,7 +396,7 @@ async def test_another_programs_writes_are_noticed(path: Path) -> None:
 
 
 async def test_the_memory_of_matches_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_write, "MATCHES_KEPT", 2)
+    monkeypatch.setattr(transactions, "MATCHES_KEPT", 2)
     names = [f"m{number}" for number in range(5)]
     async with opened(path) as world:
         for name in names:
