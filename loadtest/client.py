@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, Self, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from loadtest.connection import Connection, open_connection
 from protocol.close_codes import CloseCode
@@ -24,9 +24,12 @@ from protocol.from_client import (
     Hello,
     History,
     JsonObject,
+    LastSeen,
     Matches,
     MessageSend,
+    OwnStatus,
     Ping,
+    PresenceSet,
     PresenceWatch,
     Receipt,
     Sync,
@@ -220,6 +223,13 @@ class Client:
         """Tell whether somebody looks."""
         return await self.request(ClientStateSet(state, self.next_id()), decode_ok)
 
+    async def show(
+        self, *, status: OwnStatus | None = None, text: str | None = None, last_seen: LastSeen | None = None
+    ) -> Ok:
+        """Change how this user is shown; what is left out stays."""
+        wish = PresenceSet(_set(status), _set(text), _set(last_seen), self.next_id())
+        return await self.request(wish, decode_ok)
+
     def typing(self, match: str, on: bool = True) -> None:
         """Tell that this user is typing; there is no answer."""
         self.tell(Typing(MatchId(match), on))
@@ -373,3 +383,7 @@ def _if_waiting(answer: "asyncio.Future[bytes]", settle: Callable[[A], None]) ->
             settle(value)
 
     return settle_once
+
+
+def _set(value: A | None) -> A | UnsetType:
+    return UNSET if value is None else value

@@ -12,10 +12,17 @@ from typing import assert_never
 from msgspec import structs
 
 from protocol.from_client import ClientState
-from server.core.people import Person
+from protocol.from_server import OwnPresence, PresenceOwn
+from server.core.people import Person, PresenceWish
 from server.core.presence import Shown
+from server.hub import frame
 from server.peer import Absence, Peer, Wheel
 from server.ports import Bus
+
+
+def own(presence: OwnPresence) -> bytes:
+    """Return the push that tells a device how its user wants to be shown."""
+    return frame(PresenceOwn(presence.status, presence.text, presence.last_seen))
 
 
 class Attention:
@@ -45,8 +52,23 @@ class Attention:
     def person_changed(self, peer: Peer, person: Person) -> None:
         """Something else is known of the peer's user: how they want to be shown, or from whom a block parts them."""
         peer.outbox.forget_users(person.apart)
-        if peer.shown is not None:
+        if peer.shown is not None and peer.shown.version < person.version:
+            peer.send(own(person.presence))
             self.arrived(peer, person)
+
+    def wished(self, peer: Peer, wish: PresenceWish, person: Person) -> OwnPresence | None:
+        """The peer itself has asked for `wish`, and `person` is what was stored: it gets an answer, and no news.
+
+        Returns what it has to be told behind the answer: how its user is shown, when another device's wish made that
+        something else than the peer must believe.
+        """
+        if not peer.is_live or peer.shown is None:
+            return None
+        believed = wish.applied(peer.shown.presence)
+        if peer.shown.version < person.version:
+            self.arrived(peer, person)
+        holds = peer.shown.presence
+        return None if holds == believed else holds
 
     def turn(self, peer: Peer, state: ClientState) -> None:
         """Somebody looks from now on, or nobody does."""

@@ -25,6 +25,7 @@ from protocol.limits import (
     TEXT_MAX_CHARS,
 )
 from server.adapters.jwks import Jwks, JwksSource
+from server.attention import Attention
 from server.backends import Backends, open_backends
 from server.calls.exchange import CallLimits, Exchange, ExchangeParts
 from server.core.addresses import TrustedProxies
@@ -69,6 +70,7 @@ from server.settings import Settings
 from server.telemetry import CommitWatch, ReadWatch, Telemetry
 from server.upkeep import Upkeep
 from server.views import Views
+from server.wishes import Wishes, WishParts
 from signaling.decision import Rules
 
 READ_LANES: Final = 4
@@ -207,6 +209,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             is_alone=backends.routes is None,
         )
     )
+    attention = Attention(bus, wheel, settings.presence_away_ms / 1000)
     router = Router(
         Parts(
             store=store,
@@ -216,6 +219,8 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             hub=hub,
             people=people,
             views=views,
+            attention=attention,
+            wishes=Wishes(WishParts(store, people, attention, bus, shared.limiter, settings.presence_sets_per_min)),
             delivery=delivery,
             calls=exchange,
             bus=bus,
@@ -231,7 +236,6 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             watched_max=settings.max_watched,
             typing_members_max=settings.typing_members_max,
             connections_per_user_max=settings.max_connections_per_user,
-            away_s=settings.presence_away_ms / 1000,
         )
     )
     callers = Callers(

@@ -6,7 +6,7 @@ authorised by the hub's members and delivered at once.
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Final, assert_never
+from typing import Final, TypeVar, assert_never
 
 from msgspec import Struct, UnsetType, structs
 
@@ -29,13 +29,13 @@ from protocol.from_client import (
     Typing,
     Unblock,
 )
-from protocol.from_server import Degraded, Error, GoingAway, Ok, Sent
+from protocol.from_server import Degraded, Error, GoingAway, Ok, OwnPresence, Sent
 from protocol.ids import RequestId, Seq, SessionId, UserId
-from server.attention import Attention
+from server.attention import Attention, own
 from server.calls.exchange import Exchange
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MatchState, MembersSet, Refused
 from server.core.notices import Kick
-from server.core.people import Person
+from server.core.people import Person, PresenceWish
 from server.core.presence import Departure
 from server.core.rate_limits import UserBuckets
 from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say, refusal
@@ -55,9 +55,11 @@ from server.reads import Reads
 from server.resume import Resumer
 from server.telemetry import Telemetry
 from server.views import Views
+from server.wishes import Wishes
 
 REPLACED: Final = "a newer connection of this session took over"
 
+Wished = TypeVar("Wished")
 Verifying = Callable[[], Awaitable[Claims | TokenRefused | Refused]]
 Identified = Callable[[Claims | TokenRefused | Refused], None]
 
@@ -72,6 +74,8 @@ class Parts(Struct, frozen=True):
     hub: Hub
     people: People
     views: Views
+    attention: Attention
+    wishes: Wishes
     delivery: Delivery
     calls: Exchange
     bus: Bus
@@ -87,18 +91,16 @@ class Parts(Struct, frozen=True):
     watched_max: int
     typing_members_max: int
     connections_per_user_max: int
-    away_s: float
 
 
 class Router:
     """The node's switchboard."""
 
-    __slots__ = ("_attention", "_is_leaving", "_lookups", "_parts", "telemetry", "wheel")
+    __slots__ = ("_is_leaving", "_lookups", "_parts", "telemetry", "wheel")
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lookups = Lookups(parts)
-        self._attention = Attention(parts.bus, parts.wheel, parts.away_s)
         self._is_leaving = False
         self.wheel = parts.wheel
         self.telemetry = parts.telemetry
@@ -262,7 +264,7 @@ class Router:
         parts.sessions.add(peer.info)
         peer.conversation.share_messages(parts.message_buckets.join(user, self.wheel.now()))
         parts.people.come(user)
-        self._attention.begin(peer, action.hello.client_state)
+        parts.attention.begin(peer, action.hello.client_state)
         parts.resumer.start(peer, action.hello, partial(self._arrived, action.hello.session))
         parts.calls.opened(peer)
         if parts.hub.is_degraded:  # It is held behind the welcome.
@@ -272,7 +274,7 @@ class Router:
 
     def _arrived(self, instead_of: SessionId | None, peer: Peer, person: Person) -> None:
         """A connection is about to be welcomed: from now on it counts, and nobody needs the one that it takes over from."""
-        self._attention.arrived(peer, person)
+        self._parts.attention.arrived(peer, person)
         if instead_of is not None:
             self._replace(peer, instead_of)
 
@@ -288,16 +290,30 @@ class Router:
         del before
         for peer in self._parts.hub.connections(user):
             if isinstance(peer, Peer):
-                self._attention.person_changed(peer, after)
+                self._parts.attention.person_changed(peer, after)
 
     def _of_people(self, peer: Peer, request: PresenceSet | ClientStateSet | Block | Unblock | MatchSet) -> None:
         match request:
             case ClientStateSet():
-                self._attention.turn(peer, request.state)
+                self._parts.attention.turn(peer, request.state)
                 if not isinstance(request.id, UnsetType):
                     peer.say(Ok(request.id))
+            case PresenceSet():
+                self._wish(peer, request)
             case _:
                 peer.say(refusal(ErrorCode.UNKNOWN_TYPE, _optional(request.id)))
+
+    def _wish(self, peer: Peer, request: PresenceSet) -> None:
+        request_id = _optional(request.id)
+        wish = PresenceWish(_wished(request.status), _wished(request.text), _wished(request.last_seen))
+
+        def stored(correction: OwnPresence | None) -> None:
+            if request_id is not None:
+                peer.say(Ok(request_id))
+            if correction is not None:
+                peer.send(own(correction))
+
+        self._lookups.read(peer, request_id, partial(self._parts.wishes.take, peer, wish), stored)
 
     # ---- answers
 
@@ -380,3 +396,7 @@ def _info(peer: Peer, hello: Hello, parts: Parts) -> SessionInfo:
 
 def _optional(request_id: RequestId | UnsetType) -> RequestId | None:
     return None if isinstance(request_id, UnsetType) else request_id
+
+
+def _wished(value: Wished | UnsetType) -> Wished | None:
+    return None if isinstance(value, UnsetType) else value

@@ -245,6 +245,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             "A connection at which nobody looks for so long is idle; a user with only such ones is away.", 0, 3_600_000
         ),
     ] = 30_000
+    presence_sets_per_min: Annotated[
+        int, _count("How often one user may change how they are shown (`presence.set`), per minute.", 1, 1_000_000)
+    ] = 20
     ephemeral_hold_ms: Annotated[int, _ms("Typing, presence and receipts wait so long for company.", 0, 5000)] = 100
 
     # Calls.

@@ -10,14 +10,17 @@ import pytest
 from msgspec import structs
 
 from loadtest.api import ApiError
-from loadtest.client import Client
-from protocol.from_client import ClientState, TypingKind
+from loadtest.client import Client, Refused
+from protocol.errors import ErrorCode
+from protocol.from_client import ClientState, LastSeen, OwnStatus, TypingKind
 from protocol.from_server import (
     AppEvent,
     Message,
+    OwnPresence,
     Presence,
     PresenceChange,
     PresenceChanged,
+    PresenceOwn,
     Status,
     TypingSeen,
 )
@@ -27,7 +30,14 @@ from tests.support.private_cluster import private_cluster
 from tests.support.private_server import PrivateServer
 
 BACKENDS = ("embedded", "shared", "two nodes")
-SOON = {"PRESENCE_DEBOUNCE_MS": "300", "PRESENCE_AWAY_MS": "100", "TYPING_EXPIRES_MS": "60000"}
+SETS_PER_MIN = 12
+HOUR_US = 3_600_000_000
+SOON = {
+    "PRESENCE_DEBOUNCE_MS": "300",
+    "PRESENCE_AWAY_MS": "100",
+    "TYPING_EXPIRES_MS": "60000",
+    "PRESENCE_SETS_PER_MIN": f"{SETS_PER_MIN}",
+}
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +283,78 @@ async def test_one_who_does_not_look_is_told_the_newest_afterwards(people: Peopl
     assert [push for push in shown if isinstance(push, TypingSeen)] == [
         TypingSeen(match, name_of(bob), on=True, kind=TypingKind.RECORDING)
     ]
+
+
+# ---- how one wants to be shown
+
+
+async def test_one_is_shown_as_one_wishes_on_all_devices(people: People) -> None:
+    """And the other devices are told, those that come later by their welcome."""
+    alice, phone, _ = await people.pair()
+    bob = name_of(phone)
+    laptop = await people.come(bob)
+    await alice.watch(bob)
+    await phone.show(status=OwnStatus.DND, text="In an exam")
+    dnd = await next_of(alice, bob)
+    assert (dnd.status, dnd.text, dnd.change) == (Status.DND, "In an exam", PresenceChange.STATUS)
+    assert await laptop.next(PresenceOwn) == PresenceOwn(OwnStatus.DND, "In an exam", LastSeen.EXACT)
+    assert await came(phone, PresenceOwn) == []
+    await laptop.show(text="Done")
+    assert await phone.next(PresenceOwn) == PresenceOwn(OwnStatus.DND, "Done", LastSeen.EXACT)
+    assert (await next_of(alice, bob)).text == "Done"
+    tablet = await people.come(bob)
+    assert tablet.welcome is not None
+    assert tablet.welcome.presence == OwnPresence(OwnStatus.DND, "Done", LastSeen.EXACT)
+    for device in (phone, laptop, tablet):
+        await device.close()
+    assert (await next_of(alice, bob)).status is Status.OFFLINE
+    await people.come(bob)
+    back = await next_of(alice, bob)
+    assert (back.status, back.text) == (Status.DND, "Done")
+
+
+async def test_one_who_is_invisible_is_never_seen_online(people: People) -> None:
+    """Neither by partners nor by the backend, whatever their devices do; and back at once."""
+    alice, phone, _ = await people.pair()
+    bob = name_of(phone)
+    await alice.watch(bob)
+    await phone.show(status=OwnStatus.INVISIBLE, text="hush")
+    gone = await next_of(alice, bob)
+    assert (gone.status, gone.text, gone.change) == (Status.OFFLINE, "", PresenceChange.LEFT)
+    laptop = await people.come(bob)
+    await phone.attend(ClientState.INACTIVE)
+    await phone.close()
+    phone = await people.come(bob, client_state=ClientState.INACTIVE)
+    assert await came(alice, PresenceChanged) == []
+    (seen,) = (await alice.watch(bob)).presence
+    assert seen == structs.replace(gone, change=None)
+    assert await presence_of(people, f"users={bob}") == [seen]
+    await laptop.show(status=OwnStatus.ONLINE, text="")
+    assert (await next_of(alice, bob)).status is Status.ONLINE
+
+
+async def test_last_seen_is_rounded_for_those_who_wish_that(people: People) -> None:
+    alice, bob, _ = await people.pair()
+    await alice.watch(name_of(bob))
+    await bob.show(last_seen=LastSeen.ROUNDED)
+    await bob.close()
+    gone = await until_shown(alice, name_of(bob), Status.OFFLINE)
+    assert gone.last_seen is not None
+    assert gone.last_seen % HOUR_US == 0
+
+
+async def test_one_who_changes_all_the_time_is_told_to_wait(people: People) -> None:
+    """On all nodes together, and it costs those who watch nothing."""
+    phone, _, _ = await people.pair()
+    laptop = await people.come(name_of(phone))
+    problems: list[Refused] = []
+    for number in range(2 * SETS_PER_MIN):
+        try:
+            await (phone, laptop)[number % 2].show(text=f"{number}")
+        except Refused as problem:
+            problems.append(problem)
+    assert {problem.code for problem in problems} == {ErrorCode.RATE_LIMITED}
+    assert all(problem.error.retry_after_ms for problem in problems)
 
 
 # ---- the app's backend

@@ -20,6 +20,7 @@ from server.adapters.memory.limiter import MemoryLimiter
 from server.adapters.memory.sessions import MemorySessions
 from server.adapters.memory.store import MemoryStore
 from server.adapters.memory.tickets import MemoryTickets
+from server.attention import Attention
 from server.calls.exchange import CallLimits, Exchange, ExchangeParts
 from server.core.keys import HS256, secret_key
 from server.core.limiting import FixedWindow
@@ -46,6 +47,7 @@ from server.resume import ResumeParts, Resumer, WelcomeFacts
 from server.router import Parts, Router
 from server.telemetry import Telemetry
 from server.views import Views
+from server.wishes import Wishes, WishParts
 from signaling.decision import Rules
 from tests.support.clock import FakeClock
 from tests.support.route_log import RoutedStore
@@ -261,6 +263,7 @@ class Switchboard:
         self.revocations_loaded = 0
         self.limiter = MemoryLimiter(self.clock.micros)
         self.exchange = self._exchange(rules or Rules())
+        self.attention = Attention(self.bus, self.wheel, 30.0)
         self.router = self._router(connections_max)
         self.relay = self._relay()
         self.bus.start(self.relay)
@@ -322,6 +325,8 @@ class Switchboard:
                 hub=self.hub,
                 people=self.people,
                 views=self.views,
+                attention=self.attention,
+                wishes=Wishes(WishParts(self.store, self.people, self.attention, self.bus, self.limiter, per_min=10)),
                 delivery=self.delivery,
                 calls=self.exchange,
                 bus=self.bus,
@@ -339,7 +344,6 @@ class Switchboard:
                 watched_max=200,
                 typing_members_max=TYPING_MEMBERS_MAX,
                 connections_per_user_max=connections_max,
-                away_s=30.0,
             )
         )
 
