@@ -474,6 +474,7 @@ export class Duologue extends Emitter {
     if (this.#isRestored) this.#matches.showAnew(this.blocked, { unskipped: true, about: undefined });
     this.#isRestored = false;
     void this.#presence.renew();
+    this.#typing.renew();
     this.#outbox?.run();
     this.#countUnread();
     this.#saveSoon();

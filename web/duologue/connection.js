@@ -1,13 +1,15 @@
 /**
- * One lasting connection made of many short ones: gets a token, says hello, comes back after losses, matches answers to
- * requests. Knows nothing of matches and messages.
+ * One lasting connection made of many short ones: gets a token, says hello, comes back after losses. Sent away by a server
+ * that is being stopped it connects elsewhere before it leaves. Knows nothing of matches and messages.
  *
  * Every attempt asks the token provider first, so a connection is never tried with a token known to be stale.
  */
 
+/** @import { Outgoing } from "./line.js" */
 /** @import { Push, Welcome } from "./protocol.js" */
 
 import { Backoff } from "./backoff.js";
+import { Line } from "./line.js";
 import { Liveness } from "./liveness.js";
 import { comesBack, DuologueError } from "./protocol.js";
 
@@ -18,7 +20,6 @@ import { comesBack, DuologueError } from "./protocol.js";
  * @property {number} [code] WebSocket close code, when the server closed.
  * @property {string} [reason] What the server or the token provider said.
  */
-/** @typedef {Record<string, unknown> & {type: string}} Outgoing */
 /**
  * @typedef {object} ConnectionOptions
  * @property {string} url
@@ -30,44 +31,47 @@ import { comesBack, DuologueError } from "./protocol.js";
  * @property {(status: Status) => void} changed
  * @property {() => number} [random]
  */
-/** @typedef {{resolve: (answer: never) => void, reject: (error: DuologueError) => void, timer: ReturnType<typeof setTimeout>}} Waiting */
 
-const REQUEST_TIMEOUT_MS = 15_000;
 /** Until the socket is open and `welcome` is there. */
 const CONNECT_TIMEOUT_MS = 12_000;
 /** While the browser says that there is no network: its word is not always true, so try all the same. */
 const OFFLINE_RETRY_MS = 20_000;
+/** The server closes the line that was taken over from; until then what comes over it counts. */
+const REPLACED_WITHIN_MS = 2_000;
+const REPLACED = 4500;
+/** What a server says of its own line, which is no news of one that was left. */
+const OF_THE_LINE = new Set(["going_away", "token_expiring", "degraded"]);
 
 export class Connection {
   /** @type {Status} */
   status = { state: "closed" };
 
-  /** @type {WebSocket | undefined} */
-  #socket;
+  /** In use, or on its way to that. @type {Line | undefined} */
+  #line;
+  /** Is to take over from `#line`, which goes on meanwhile. @type {Line | undefined} */
+  #next;
+  /** Was taken over from, and may still say something. @type {Line | undefined} */
+  #left;
   /** Rises with every attempt; what belongs to an older one is ignored. */
   #attempt = 0;
   #onlineSince = 0;
-  #nextId = 1;
   /** The server asked not to come back before this. */
   #notBefore = 0;
-  /** @type {Map<number, Waiting>} */
-  #waiting = new Map();
-  /** @type {Push[] | undefined} Pushes that came while `welcomed` was running. */
-  #held;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #connectTimer;
-
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #goingTimer;
+  #moveTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #leftTimer;
 
   /** @param {ConnectionOptions} options */
   constructor(options) {
     this.options = options;
     this.backoff = new Backoff(options.random);
     this.liveness = new Liveness({
-      ask: () => this.send({ type: "ping", id: this.#nextId++ }),
+      ask: () => this.#line?.ping(),
       dead: () => this.#lost({ reason: "no answer" }),
     });
   }
@@ -105,9 +109,7 @@ export class Connection {
    * @param {Outgoing} message
    */
   send(message) {
-    if (this.#socket?.readyState !== 1) return false;
-    this.#socket.send(JSON.stringify(message));
-    return true;
+    return this.#line?.send(message) ?? false;
   }
 
   /**
@@ -117,8 +119,8 @@ export class Connection {
    * @returns {Promise<Answer>}
    */
   request(message) {
-    if (!this.online) return Promise.reject(new DuologueError("offline", "not connected"));
-    return this.#ask(message);
+    if (!this.online || !this.#line) return Promise.reject(new DuologueError("offline", "not connected"));
+    return this.#line.ask(message);
   }
 
   /**
@@ -138,30 +140,13 @@ export class Connection {
     }
   }
 
-  /** @param {number} afterMs */
+  /** This server is being stopped: connect to another one in so many milliseconds, and leave. @param {number} afterMs */
   goAway(afterMs) {
     this.#notBefore = Date.now() + afterMs;
-    clearTimeout(this.#goingTimer);
-    this.#goingTimer = setTimeout(() => this.#lost({ code: 4000, reason: "the server is being stopped" }), afterMs);
+    this.#moveIn(afterMs);
   }
 
-  /**
-   * @template Answer
-   * @param {Outgoing} message
-   * @returns {Promise<Answer>}
-   */
-  #ask(message) {
-    const id = this.#nextId++;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#waiting.delete(id);
-        reject(new DuologueError("timeout", "no answer in time"));
-        this.doubt();
-      }, REQUEST_TIMEOUT_MS);
-      this.#waiting.set(id, { resolve, reject, timer });
-      if (!this.send({ ...message, id })) this.#settle(id, new DuologueError("offline", "not connected"));
-    });
-  }
+  // ---- coming
 
   async #try() {
     this.#drop(1000);
@@ -169,9 +154,12 @@ export class Connection {
     this.#become({ state: "connecting" });
     this.#connectTimer = setTimeout(() => this.#lost({ reason: "no answer" }), CONNECT_TIMEOUT_MS);
     try {
-      const token = await this.options.token();
-      const fields = await this.options.hello(token);
-      if (attempt === this.#attempt) this.#openSocket({ type: "hello", token, ...fields });
+      const hello = await this.#hello();
+      if (attempt !== this.#attempt) return;
+      this.#line = this.#open(hello, {
+        welcomed: (welcome, line) => line === this.#line && this.#begin(welcome, line),
+        refused: (error, line) => line === this.#line && this.#refused(error),
+      });
     } catch (error) {
       if (attempt !== this.#attempt) return;
       const reason = error instanceof Error ? error.message : String(error);
@@ -180,75 +168,56 @@ export class Connection {
     }
   }
 
-  /** @param {Outgoing} hello */
-  #openSocket(hello) {
-    const socket = this.options.open(this.options.url);
-    this.#socket = socket;
-    socket.onopen = () => {
-      /** @type {Promise<Welcome>} */
-      const welcome = this.#ask(hello);
-      welcome.then(
-        (answer) => this.#welcomed(answer, socket),
-        (error) => socket === this.#socket && this.#refused(error),
-      );
-    };
-    socket.onmessage = ({ data }) => this.#received(String(data));
-    socket.onclose = ({ code, reason }) => this.#closed(code, reason);
+  /** @returns {Promise<Outgoing>} */
+  async #hello() {
+    const token = await this.options.token();
+    const fields = await this.options.hello(token);
+    return { type: "hello", token, ...fields };
+  }
+
+  /**
+   * @param {Outgoing} hello
+   * @param {{welcomed: (welcome: Welcome, line: Line) => unknown, refused: (error: DuologueError, line: Line) => unknown}} outcome
+   */
+  #open(hello, { welcomed, refused }) {
+    return new Line(this.options.open(this.options.url), {
+      opened: (line) => {
+        /** @type {Promise<Welcome>} */
+        const welcome = line.ask(hello);
+        welcome.then(
+          (answer) => welcomed(answer, line),
+          (error) => refused(error, line),
+        );
+      },
+      pushed: (push, line) => {
+        if (line === this.#line || !OF_THE_LINE.has(push.type)) this.options.pushed(push);
+      },
+      heard: (line) => line === this.#line && this.liveness.heard(),
+      unanswered: (line) => line === this.#line && this.doubt(),
+      closed: (line, code, reason) => this.#closed(line, code, reason),
+    });
   }
 
   /**
    * @param {Welcome} welcome
-   * @param {WebSocket} socket
+   * @param {Line} line
    */
-  async #welcomed(welcome, socket) {
-    if (socket !== this.#socket) return;
+  async #begin(welcome, line) {
     clearTimeout(this.#connectTimer);
+    const isNew = !this.online;
+    this.#notBefore = 0;
     this.#onlineSince = Date.now();
     this.liveness.start(welcome.timers);
     this.status = { state: "online" };
     try {
       await this.options.welcomed(welcome);
     } catch (error) {
-      if (socket === this.#socket) this.#lost({ reason: String(error) });
+      if (line === this.#line) this.#lost({ reason: String(error) });
       throw error; // a fault of ours: let the platform report it
     }
-    if (socket !== this.#socket) return;
-    const held = this.#held ?? [];
-    this.#held = undefined;
-    for (const push of held) this.options.pushed(push);
-    this.options.changed(this.status);
-  }
-
-  /** @param {string} text */
-  #received(text) {
-    this.liveness.heard();
-    /** @type {Push & {id?: number, code?: string, message?: string, retry_after_ms?: number, stored?: "no" | "unknown", call?: string}} */
-    const message = JSON.parse(text);
-    if (message.id === undefined || message.id === null) {
-      if (this.#held) this.#held.push(message);
-      else this.options.pushed(message);
-      return;
-    }
-    const type = /** @type {string} */ (message.type);
-    if (type === "welcome") this.#held = []; // at once: what follows in the same read must wait for `welcomed`
-    if (type === "error") {
-      const { code = "internal", message: said = "", retry_after_ms, stored, call } = message;
-      this.#settle(message.id, new DuologueError(code, said, { retry_after_ms, stored, call }));
-    } else this.#settle(message.id, undefined, message);
-  }
-
-  /**
-   * @param {number} id
-   * @param {DuologueError | undefined} error
-   * @param {object} [answer]
-   */
-  #settle(id, error, answer) {
-    const waiting = this.#waiting.get(id);
-    if (!waiting) return;
-    this.#waiting.delete(id);
-    clearTimeout(waiting.timer);
-    if (error) waiting.reject(error);
-    else waiting.resolve(/** @type {never} */ (answer));
+    if (line !== this.#line) return;
+    line.release();
+    if (isNew) this.options.changed(this.status);
   }
 
   /** `hello` was refused; the server closes after it, with a code that says whether to come back. @param {DuologueError} error */
@@ -257,11 +226,77 @@ export class Connection {
     this.status = { ...this.status, reason: error.message };
   }
 
+  // ---- moving
+
+  /** @param {number} afterMs */
+  #moveIn(afterMs) {
+    clearTimeout(this.#moveTimer);
+    this.#moveTimer = setTimeout(() => void this.#move(), afterMs);
+  }
+
+  /** Connect elsewhere while the present line goes on, which it does if that fails. */
+  async #move() {
+    const attempt = this.#attempt;
+    if (!this.online || this.#next) return;
+    try {
+      const hello = await this.#hello();
+      if (attempt !== this.#attempt) return;
+      this.#next = this.#open(hello, {
+        welcomed: (welcome, line) => line === this.#next && this.#takeOver(welcome, line),
+        refused: (_, line) => line === this.#next && this.#stay(true),
+      });
+      this.#connectTimer = setTimeout(() => this.#stay(true), CONNECT_TIMEOUT_MS);
+    } catch {
+      if (attempt === this.#attempt) this.#stay(true);
+    }
+  }
+
+  /** The other line is not to be had now. @param {boolean} again */
+  #stay(again) {
+    clearTimeout(this.#connectTimer);
+    this.#next?.drop(4000);
+    this.#next = undefined;
+    if (again && this.#line?.isOpen) this.#moveIn(this.backoff.next(0));
+    else if (again) this.#lost({ code: 4000, reason: "the server is being stopped" });
+  }
+
   /**
+   * What had no answer is asked on the new line; what still comes over the old one counts, until the server closes it.
+   * @param {Welcome} welcome
+   * @param {Line} line
+   */
+  #takeOver(welcome, line) {
+    const old = this.#line;
+    this.#attempt += 1;
+    clearTimeout(this.#moveTimer);
+    this.#dropLeft();
+    this.#line = line;
+    this.#next = undefined;
+    this.#left = old;
+    if (old) line.takeOver(old);
+    this.#leftTimer = setTimeout(() => this.#dropLeft(), REPLACED_WITHIN_MS);
+    return this.#begin(welcome, line);
+  }
+
+  #dropLeft() {
+    clearTimeout(this.#leftTimer);
+    // Not 1000, which is a goodbye: the user is still here.
+    this.#left?.drop(4000);
+    this.#left = undefined;
+  }
+
+  // ---- going
+
+  /**
+   * @param {Line} line
    * @param {number} code
    * @param {string} reason
    */
-  #closed(code, reason) {
+  #closed(line, code, reason) {
+    if (line === this.#left) return this.#dropLeft();
+    if (line === this.#next) return this.#stay(comesBack(code));
+    // Told sooner than the welcome of the line that it makes room for.
+    if (line !== this.#line || (this.#next && code === REPLACED)) return;
     const why = reason || this.status.reason;
     const cause = why ? { code, reason: why } : { code };
     if (comesBack(code)) {
@@ -283,23 +318,18 @@ export class Connection {
     this.#become({ state: "offline", retry_at_ms: Date.now() + delay, ...cause });
   }
 
-  /** Let go of the socket at once: a close handshake on a dead network takes minutes. @param {number} code */
+  /** @param {number} code */
   #drop(code) {
     this.#attempt += 1;
     this.liveness.stop();
     clearTimeout(this.#retryTimer);
-    clearTimeout(this.#connectTimer);
-    clearTimeout(this.#goingTimer);
-    this.#held = undefined;
+    clearTimeout(this.#moveTimer);
+    this.#stay(false);
+    this.#dropLeft();
     this.#onlineSince = 0;
-    const socket = this.#socket;
-    this.#socket = undefined;
-    if (socket) {
-      socket.onopen = socket.onmessage = socket.onclose = null;
-      if (socket.readyState < 2) socket.close(code);
-    }
-    for (const id of [...this.#waiting.keys()])
-      this.#settle(id, new DuologueError("offline", "the connection was lost"));
+    const line = this.#line;
+    this.#line = undefined;
+    line?.drop(code);
   }
 
   /** @param {Status} status */

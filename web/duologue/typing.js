@@ -112,6 +112,11 @@ export class Typing {
     for (const match of [...this.#others.keys()]) this.done(match, user);
   }
 
+  /** The connection is another one, to a server that has not heard of us: the next key is told at once. */
+  renew() {
+    for (const mine of this.#mine.values()) mine.sentAt = 0;
+  }
+
   /** The connection is gone: nobody is known to write, and others have to be told anew of us. */
   clear() {
     for (const { idle } of this.#mine.values()) clearTimeout(idle);

@@ -4,7 +4,7 @@ import { Backoff } from "../duologue/backoff.js";
 import { uuid7 } from "../duologue/ids.js";
 import { Liveness } from "../duologue/liveness.js";
 import { comesBack, DuologueError } from "../duologue/protocol.js";
-import { Play, summary } from "./play.js";
+import { message, NOW, Play, summary } from "./play.js";
 
 test("4000-4499 come back, 4500-4999 and final RFC codes do not", () => {
   for (const code of [1001, 1006, 1011, 1012, 4000, 4001, 4008, 4499]) assert.equal(comesBack(code), true, `${code}`);
@@ -84,13 +84,114 @@ test("a final close code ends it and names the reason, a temporary one waits as 
   await play.chat.close();
 });
 
-test("going_away is followed without waiting for the close", async () => {
+/** @param {Play} play */
+function statuses(play) {
+  /** @type {string[]} */
+  const told = [];
+  play.chat.on("status", ({ state }) => void told.push(state));
+  return told;
+}
+
+/**
+ * Let the next connection be made and say hello.
+ * @param {Play} play
+ */
+async function arrival(play) {
+  const socket = await play.socket();
+  socket.accept();
+  return { socket, hello: await socket.expect("hello") };
+}
+
+/** @param {import("./play.js").Socket} socket @param {number} id @param {object[]} matches */
+function welcome(socket, id, matches) {
+  const timers = { ping_after_ms: 25_000, ping_timeout_ms: 10_000, sync_delay_ms: 5 };
+  const rest = { session: "s2", store_epoch: "e1", limits: {}, complete: true };
+  socket.push({ type: "welcome", id, user: "alice", timers, matches, ...rest });
+}
+
+test("sent away, it is welcome elsewhere before it leaves", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const first = await play.welcome([summary(1)]);
+  const told = statuses(play);
+  const seqs = play.seqs();
+  first.socket.push({ type: "going_away", after_ms: 1 });
+  const second = await arrival(play);
+  assert.deepEqual([second.hello.session, second.hello.cursors], ["s1", { m1: [1, NOW + 1] }]);
+  first.socket.push(message(2)); // the old one goes on meanwhile
+  assert.deepEqual(seqs, [2]);
+  const ready = play.next("ready");
+  welcome(second.socket, second.hello.id, [summary(2)]);
+  second.socket.push(message(2));
+  second.socket.push(message(4));
+  await ready;
+  first.socket.push(message(3)); // and what it still says counts
+  first.socket.push({ type: "going_away", after_ms: 0 }); // but what it says of itself
+  assert.equal(first.socket.readyState, 1);
+  first.socket.cut(4500);
+  const last = play.next("entry", ({ seq }) => seq === 5);
+  second.socket.push(message(5));
+  await last;
+  assert.deepEqual(seqs, [2, 3, 4, 5]);
+  assert.deepEqual([told, play.chat.status.state], [[], "online"]);
+  await play.chat.close();
+  assert.equal(second.socket.closedWith, 1000);
+});
+
+test("what had no answer when it moved is asked again, once, in order", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const first = await play.welcome([summary(1)]);
+  await play.chat.send("m1", "hello");
+  const sent = await first.socket.expect("message.send");
+  const history = play.chat.history("m1");
+  await first.socket.expect("history");
+  first.socket.push({ type: "going_away", after_ms: 0 });
+  const second = await arrival(play);
+  first.socket.cut(4500); // told sooner than the welcome
+  const stored = play.next("outbox", ({ state }) => state === "stored");
+  welcome(second.socket, second.hello.id, [summary(2)]);
+  const again = await second.socket.expect("message.send");
+  assert.equal(again.client_id, sent.client_id);
+  second.socket.ok(again, { match: "m1", seq: 2, created_at: NOW + 2, duplicate: true });
+  second.socket.ok(await second.socket.expect("history"), { match: "m1", messages: [message(1)], complete: true });
+  assert.equal((await history).entries.length, 1);
+  await stored;
+  assert.deepEqual(play.chat.unsent(), []);
+  assert.equal(second.socket.inbox.filter(({ type }) => type === "message.send").length, 0);
+  await play.chat.close();
+});
+
+test("with nowhere to go it stays, tries again, and comes back when it is closed", async () => {
   const play = new Play();
   play.chat.connect();
   const { socket } = await play.welcome([]);
-  socket.push({ type: "going_away", after_ms: 5 });
-  await play.next("status", ({ state }) => state === "offline");
-  assert.equal(socket.readyState, 3);
+  const told = statuses(play);
+  socket.push({ type: "going_away", after_ms: 0 });
+  (await play.socket()).cut();
+  const refused = await arrival(play);
+  refused.socket.refuse(refused.hello, "unavailable", { retry_after_ms: 1 });
+  const pending = await arrival(play);
+  assert.deepEqual([told, play.chat.status.state], [[], "online"]);
+  const offline = play.next("status", ({ state }) => state === "offline");
+  socket.cut(4000);
+  await offline;
+  assert.equal(pending.socket.readyState, 3);
+  play.chat.connect();
+  await play.welcome([]);
+  await play.chat.close();
+});
+
+test("a way out that closes after the old one is gone leads back to the usual", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([]);
+  socket.push({ type: "going_away", after_ms: 0 });
+  const next = await arrival(play);
+  socket.cut(4500);
+  const offline = play.next("status", ({ state }) => state === "offline");
+  next.socket.cut(1006);
+  await offline;
   await play.chat.close();
 });
 
