@@ -7,19 +7,19 @@ state changes in plain calls: an idle user costs a coroutine and a socket.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from loadtest.client import Client, Closed, Cursors, Refused, decode_sent, decode_synced
+from loadtest.client import Client, Closed, Cursors, Refused, decode_sent, decode_synced, decode_watching
 from loadtest.connection import HandshakeRefused
 from loadtest.record import Ack, ClientLog, Submission
 from protocol.close_codes import CloseCode, comes_back
 from protocol.codec import encode_body
 from protocol.errors import CATALOGUE
-from protocol.from_client import Body, MessageSend, Sync
+from protocol.from_client import Body, MessageSend, PresenceWatch, Sync
 from protocol.from_server import (
     Entry,
     Gap,
@@ -28,6 +28,8 @@ from protocol.from_server import (
     MatchMade,
     MembersChanged,
     Message,
+    Presence,
+    PresenceChanged,
     Push,
     Reset,
     Skip,
@@ -62,7 +64,8 @@ class ResumingClient:
 
     `chance` returns numbers in [0, 1) for the back-off. With `follow` false it holds connections and reads no log.
     `losing` is the share of pushed entries that it throws away unseen, as a bad way between would. With `patient` it
-    does not ask for what a jump of `seq` shows to be missing: it must come by itself.
+    does not ask for what a jump of `seq` shows to be missing: it must come by itself. It watches the presence of `watched`,
+    and `sees` is every state that it was shown, in order.
     """
 
     def __init__(
@@ -73,8 +76,11 @@ class ResumingClient:
         follow: bool = True,
         patient: bool = False,
         hello_within_s: float = HELLO_WITHIN_S,
+        watched: Sequence[UserId] = (),
     ) -> None:
         self._identity = identity
+        self._watched = tuple(watched)
+        self.sees: list[Presence] = []
         self._patient = patient
         self._hello_within_s = hello_within_s
         self._chance = chance
@@ -244,6 +250,16 @@ class ResumingClient:
         self._sync([each.match for each in welcome.matches if each.match not in self._cursors])
         for submission in list(self._unsent.values()):
             self._transmit(submission)
+        self._watch()
+        self._tell_waiters()
+
+    def _watch(self) -> None:
+        client = self._client
+        if self._watched and client is not None and client.is_open:
+            client.ask(PresenceWatch(client.next_id(), self._watched), self._watching, lambda _: None)
+
+    def _watching(self, payload: bytes) -> None:
+        self.sees += decode_watching(payload).presence
         self._tell_waiters()
 
     # ---- sending
@@ -304,6 +320,8 @@ class ResumingClient:
                 self._reset(match)
             case MatchLeft(match):
                 self.log.left[match] = True
+            case PresenceChanged(changes):
+                self.sees += changes
             case GoingAway(after_ms):
                 self._go_away(client, after_ms / 1000)
             case _:

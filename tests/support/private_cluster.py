@@ -74,15 +74,15 @@ class Crowd:
         self._numbers = count(1)
 
     async def pair(self, here: PrivateServer, there: PrivateServer) -> tuple[ResumingClient, ResumingClient]:
-        """Add two who are on these nodes."""
+        """Add two who are on these nodes, and watch each other."""
         match = MatchId(fresh("match"))
         alice, bob = UserId(fresh("alice")), UserId(fresh("bob"))
         await self._api.put_match(match, (alice, bob))
-        return self._add(here, alice, match), self._add(there, bob, match)
+        return self._add(here, alice, match, bob), self._add(there, bob, match, alice)
 
-    def _add(self, server: PrivateServer, user: UserId, match: MatchId) -> ResumingClient:
+    def _add(self, server: PrivateServer, user: UserId, match: MatchId, *watched: UserId) -> ResumingClient:
         identity = Identity(server.ws_url, user, lambda: sign_token(user, SECRET, int(time.time()) + 3600))
-        client = ResumingClient(identity, lambda: 0.5)
+        client = ResumingClient(identity, lambda: 0.5, watched=watched)
         self.identities.append(identity)
         self.clients.append(client)
         self._match_of[id(client)] = match
@@ -93,6 +93,10 @@ class Crowd:
         for identity in self.identities:
             if identity.url == gone.ws_url:
                 identity.url = to.ws_url
+
+    def ask(self, api: Api) -> None:
+        """Read the logs there: the node that was asked is gone."""
+        self._api = api
 
     def match_of(self, client: ResumingClient) -> MatchId:
         """Return the match that `client` is in."""
