@@ -16,6 +16,7 @@ from loadtest.learn import read_log
 from loadtest.scene import Scene, User
 from loadtest.schedule import Arrivals, Replay, Say, Talk
 from loadtest.tls import trust
+from protocol.from_server import Presence
 from protocol.ids import MatchId, UserId
 
 FILLER: Final = (
@@ -50,7 +51,7 @@ class Crowd:
         self._by_user = {user.name: user for user in self.users.values()}
         self.talk = self._talk()
         self._life: list[tuple[Arrivals, Callable[[Device], None]]] = []
-        self._wrong_presence: set[tuple[str, str, int]] = set()
+        self._wrong_presence: dict[tuple[str, str, int], str] = {}
         self._ticks = 0
 
     # ---- who there is
@@ -214,10 +215,10 @@ class Crowd:
         if self.job.scenario.people.watch:
             self._audit(islice(_picked(self.scene.chance, self.every), _AUDITED_A_TICK))
 
-    def audit_all(self) -> int:
-        """Compare all that is shown of presence with the truth; return how often it was found wrong since the beginning."""
+    def audit_all(self) -> list[str]:
+        """Compare all that is shown of presence with the truth; return in words what was found wrong since the beginning."""
         self._audit(self.every)
-        return len(self._wrong_presence)
+        return list(self._wrong_presence.values())
 
     def _audit(self, devices: "Iterator[Device] | Sequence[Device]") -> None:
         now_us, grace_us = self.scene.now_us(), int(self.job.scenario.promises.presence_grace_s * 1e6)
@@ -235,7 +236,13 @@ class Crowd:
                 )
                 is_due = now_us - truth.changed_us > bound_us + grace_us
                 if is_due and (shown.status != "offline") != is_online:
-                    self._wrong_presence.add((f"{device.user.name}/{device.name}", partner, truth.changed_us))
+                    self._found_wrong(device, shown, truth, now_us)
+
+    def _found_wrong(self, device: Device, shown: Presence, truth: User, now_us: int) -> None:
+        """Note what a device shows although it has long been otherwise; once for each change."""
+        is_, since_s = ("online" if truth.connected else "offline"), (now_us - truth.changed_us) / 1e6
+        said = f"{device.user.name}/{device.name} saw {truth.name} {shown.status}, {is_} for {since_s:.1f} s"
+        self._wrong_presence.setdefault((f"{device.user.name}/{device.name}", truth.name, truth.changed_us), said)
 
 
 def _picked(chance: Chance, devices: Sequence[Device]) -> Iterator[Device]:

@@ -219,6 +219,7 @@ class Device:
         self.inbox.welcomed(now_us, was_away=self.away)
         self.looked_us = now_us
         self.away = False
+        self.sees.clear()
         if self.user.partners:
             self.ask(PresenceWatch(0, self.user.partners), self._watching)
         for number in self.unanswered():
@@ -422,7 +423,7 @@ class Device:
         match heard:
             case PresenceChanged(changes):
                 self._scene.meters.count("presence seen", len(changes))
-                self.sees.update({each.user: each for each in changes})
+                self._see(changes)
             case Gap(match) if match in self.inbox.held:
                 self.inbox.gap(match)
             case Reset(match) if match in self.inbox.held:
@@ -463,7 +464,14 @@ class Device:
             self._asked.pop(error.id).refused(error)
 
     def _watching(self, payload: bytes) -> None:
-        self.sees = {each.user: each for each in _decode_watching(payload).presence}
+        self._see(_decode_watching(payload).presence)
+
+    def _see(self, changes: Sequence[Presence]) -> None:
+        """Keep the newer of two: news may overtake the answer that was read before."""
+        for each in changes:
+            known = self.sees.get(each.user)
+            if known is None or each.v > known.v:
+                self.sees[each.user] = each
 
     def _sync(self, matches: Sequence[Held]) -> None:
         for start in range(0, len(matches), SYNC_CURSORS_MAX):

@@ -76,8 +76,11 @@ def _tiles(result: Result) -> Iterable[tuple[str, str]]:
     if delivery.count:
         yield "ms delivery, median", ms(delivery.quantile(0.5))
         yield "ms delivery, 99 %", ms(delivery.quantile(0.99))
-    yield "messages sent/s", f"{result.per_s('sent'):,.0f}"
-    yield "delivered/s", f"{result.per_s('delivered'):,.0f}"
+    if (first_frame := result.times.get("first frame")) is not None and first_frame.count:
+        yield "ms to the first frame", ms(first_frame.quantile(0.5))
+    for name, key in (("messages sent/s", "sent"), ("delivered/s", "delivered")):
+        rate = result.per_s(key)
+        yield name, f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
     yield "most connected", f"{max((second.connected for second in result.seconds), default=0):,}"
     cores, rss_bytes = result.server_cores(), result.server_rss_bytes()
     if cores is not None and rss_bytes is not None:
@@ -148,7 +151,7 @@ def _curve(result: Result, latency: Axis) -> Plot:
     """Draw latency against nines: each step to the right is ten times rarer."""
     lines = []
     most = 1
-    for name in ("delivery", "ack", "comeback", "history", "ring"):
+    for name in ("delivery", "ack", "comeback", "history", "ring", "first frame"):
         histogram = result.times.get(name)
         if histogram is None or not histogram.count:
             continue

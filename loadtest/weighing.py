@@ -54,7 +54,8 @@ async def weigh(crowd: Crowd) -> tuple[Report, list[str]]:
     notes: list[str] = []
     await _all(notes, [partial(_catch_up, device) for device in ready])
     report = Report(clients=len(crowd.every))
-    report.wrong_presence = crowd.audit_all()
+    for finding in crowd.audit_all():
+        report.found("wrong_presence", finding)
     await _all(notes, [partial(_weigh_room, crowd, room, report) for room in crowd.job.rooms])
     crowd.scene.meters.count("left in calls", sum(not device.caller.is_idle for device in crowd.every))
     crowd.scene.meters.count("not pushed", sum(device.inbox.not_pushed for device in crowd.every))

@@ -63,7 +63,6 @@ class Rally:
     def __init__(self, pairs: Sequence[Sequence[Seat]]) -> None:
         self.received = 0
         self.expected = 0
-        self._number = 0
         self._is_running = False
         self._pairs = pairs
 
@@ -89,17 +88,20 @@ class Rally:
         return heard
 
     def _say(self, seat: Seat) -> None:
-        self._number += 1
         self.expected += 1
         seat.connection.write(seat.say(next_number(), 0))
 
 
 class Crowd:
-    """One speaks, all others of the room listen; the next text leaves when the last one has reached everybody."""
+    """One speaks, all others of the room listen; the next text leaves when the last one has reached everybody.
 
-    def __init__(self, room: Sequence[Seat]) -> None:
+    With `together` so many leave in one write, and the next so many when all of them have arrived.
+    """
+
+    def __init__(self, room: Sequence[Seat], *, together: int = 1) -> None:
         self.received = 0
         self.expected = 0
+        self._together = together
         self._is_running = False
         self._speaker, *self._listeners = room
 
@@ -116,8 +118,8 @@ class Crowd:
         self._is_running = False
 
     def _say(self) -> None:
-        self.expected += len(self._listeners)
-        self._speaker.connection.write(self._speaker.say(next_number(), 0))
+        self.expected += self._together * len(self._listeners)
+        self._speaker.connection.write(b"".join(self._speaker.say(next_number(), 0) for _ in range(self._together)))
 
     def _heard(self, _: bytes) -> None:
         self.received += 1

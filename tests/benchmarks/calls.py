@@ -13,6 +13,7 @@ import msgspec
 
 from loadtest.client import Client, decode_ok
 from loadtest.frames import text_frame
+from loadtest.race.course import Rally, Seat
 from loadtest.tokens import sign_token
 from protocol.calls import (
     CallAccept,
@@ -27,7 +28,7 @@ from protocol.calls import (
     PeerId,
 )
 from protocol.ids import ClientId, MatchId
-from tests.benchmarks.load import MakeFrame, PingPong, Stopwatch, gather
+from tests.benchmarks.load import MakeFrame, Stopwatch, gather, seat
 from tests.benchmarks.measure import Row, Series, Window, per_target
 from tests.benchmarks.plan import Plan
 from tests.benchmarks.targets import TOKEN_SECRET, Target
@@ -137,15 +138,23 @@ async def _set_up(target: Target, pairs: list[Pair]) -> Window:
     return finish(calls, calls, calls)
 
 
-async def _signals(pairs: list[Pair]) -> PingPong:
+async def _signals(pairs: list[Pair]) -> Rally:
     """Have every pair talk, and answer each signal by one."""
-    connections, makers = [], list[MakeFrame]()
+    seats = []
     for pair in pairs:
-        seat = await _ring(pair)
-        answered = await _answer(pair, seat)
-        connections.append((pair[0]._open_connection(), pair[1]._open_connection()))
-        makers += [_signalling(seat, answered.peer), _signalling(seat, seat.peer)]
-    return PingPong(connections, makers, b'{"type":"call.signal"')
+        call = await _ring(pair)
+        answered = await _answer(pair, call)
+        seats.append(
+            [
+                _speaker(pair[0], _signalling(call, answered.peer)),
+                _speaker(pair[1], _signalling(call, call.peer)),
+            ]
+        )
+    return Rally(seats)
+
+
+def _speaker(client: Client, make: MakeFrame) -> Seat:
+    return seat(client._open_connection(), make, b'{"type":"call.signal"')
 
 
 def _signalling(seat: CallSeat, to: PeerId) -> MakeFrame:

@@ -1,6 +1,7 @@
 """One message to everybody else in a match of 50 and of 1,000, alone and with 8 arriving together."""
 
-from tests.benchmarks.load import FanOut
+from loadtest.race.course import Crowd
+from tests.benchmarks.load import seat
 from tests.benchmarks.measure import Row, per_target, ratio
 from tests.benchmarks.plan import Plan, Sockets, constant, plain_frame, sending
 
@@ -20,10 +21,10 @@ async def _measure(plan: Plan, size: int, together: int) -> Row:
     sockets = Sockets([])
     loads = []
     for target in plan.targets:
-        sender, *receivers = await sockets.open(target, users, lambda _: f"/fan/{size}/{together}")
+        connections = await sockets.open(target, users, lambda _: f"/fan/{size}/{together}")
         make = sending(match, f"{users[0]}-{together}") if target.is_duologue else constant(plain_frame())
-        load = FanOut(sender, receivers, make, together=together, marker=b'{"type":"message"')
-        loads.append((target, load))
+        room = [seat(connection, make, b'{"type":"message"') for connection in connections]
+        loads.append((target, Crowd(room, together=together)))
     found = per_target(await plan.alternate(loads))
     await sockets.close()
     expect, met = _verdict(Row("", "", "", found, "", None), size, together)

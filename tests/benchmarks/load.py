@@ -1,15 +1,16 @@
-"""The load: the same sockets and the same counting towards our server and towards its peers."""
+"""The load: the same sockets and the same counting towards our server and towards its peers; what is said on them is the race's."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from loadtest.connection import Connection, open_connection
 from loadtest.frames import text_frame
 from loadtest.processes import busy_us
+from loadtest.race.course import WARM_S, Load, Seat, settle
 from loadtest.tokens import sign_token
 from protocol.from_client import Hello
 from tests.benchmarks.measure import Window, own_cpu_us
@@ -17,108 +18,15 @@ from tests.benchmarks.targets import TOKEN_SECRET, Target
 
 T = TypeVar("T")
 
-WARM_S = 0.3
-DRAIN_WITHIN_S = 5.0
 CONCURRENT_CONNECTS = 64
 
 MakeFrame = Callable[[int], bytes]
 # From the number of a message, so that each has a client_id of its own.
 
 
-class Load(Protocol):
-    """Something that keeps a target busy. `received` reaches `expected` soon after `stop()` when nothing is lost."""
-
-    received: int
-    expected: int
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> None:
-        """Send nothing new."""
-
-
-class PingPong:
-    """Pairs of connections in which every message received is answered by one; one message under way in each pair."""
-
-    def __init__(
-        self, pairs: Sequence[tuple[Connection, Connection]], makers: Sequence[MakeFrame], marker: bytes
-    ) -> None:
-        """`makers` has one for each connection, in order; only texts that begin with `marker` count."""
-        self.received = 0
-        self.expected = 0
-        self._number = 0
-        self._running = False
-        self._firsts = [(pair[0], make) for pair, make in zip(pairs, makers[::2], strict=True)]
-        for connection, make in zip((each for pair in pairs for each in pair), makers, strict=True):
-            connection.on_text = self._answering(connection, make, marker)
-
-    def start(self) -> None:
-        """Send the first message of each pair."""
-        self._running = True
-        for connection, make in self._firsts:
-            self._send(connection, make)
-
-    def stop(self) -> None:
-        """Let each ball drop."""
-        self._running = False
-
-    def _send(self, connection: Connection, make: MakeFrame) -> None:
-        self._number += 1
-        self.expected += 1
-        connection.write(make(self._number))
-
-    def _answering(self, connection: Connection, make: MakeFrame, marker: bytes) -> Callable[[bytes], None]:
-        def on_text(payload: bytes) -> None:
-            if payload.startswith(marker):
-                self.received += 1
-                if self._running:
-                    self._send(connection, make)
-
-        return on_text
-
-
-class FanOut:
-    """One sender and many receivers; `together` messages leave in one write when all of the last ones have arrived."""
-
-    def __init__(
-        self, sender: Connection, receivers: Sequence[Connection], make: MakeFrame, *, together: int, marker: bytes
-    ) -> None:
-        self.received = 0
-        self.expected = 0
-        self._number = 0
-        self._running = False
-        self._sender = sender
-        self._receivers = len(receivers)
-        self._make = make
-        self._together = together
-        for receiver in receivers:
-            receiver.on_text = self._counting(marker)
-        sender.on_text = _ignore
-
-    def start(self) -> None:
-        """Send the first messages."""
-        self._running = True
-        self._send()
-
-    def stop(self) -> None:
-        """Send nothing more."""
-        self._running = False
-
-    def _send(self) -> None:
-        numbers = range(self._number + 1, self._number + self._together + 1)
-        self._number += self._together
-        self.expected += self._together * self._receivers
-        self._sender.write(b"".join(map(self._make, numbers)))
-
-    def _counting(self, marker: bytes) -> Callable[[bytes], None]:
-        def on_text(payload: bytes) -> None:
-            if payload.startswith(marker):
-                self.received += 1
-                if self.received == self.expected and self._running:
-                    self._send()
-
-        return on_text
+def seat(connection: Connection, make: MakeFrame, marker: bytes) -> Seat:
+    """Return somebody who says what `make` builds, and hears the texts that begin with `marker`."""
+    return Seat(connection, lambda number, _: make(number), lambda payload: payload.startswith(marker), _no_sign)
 
 
 class Stopwatch:
@@ -149,15 +57,8 @@ async def window(target: Target, load: Load, seconds: float) -> Window:
     count = load.received - count
     finish = stopwatch.stop()
     load.stop()
-    await _drain(load)
+    await settle(load)
     return finish(load.received - received_before, load.expected - expected_before, count)
-
-
-async def _drain(load: Load) -> None:
-    deadline = time.perf_counter() + DRAIN_WITHIN_S
-    # A benchmark, not a test: asking 100 times a second keeps the counting in the hot path free of an event.
-    while load.received < load.expected and time.perf_counter() < deadline:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
 
 
 async def open_all(target: Target, users: Sequence[str], path: Callable[[int], str]) -> list[Connection]:
@@ -201,6 +102,10 @@ async def close_all(connections: Sequence[Connection]) -> None:
 async def gather(calls: Sequence[Awaitable[T]]) -> list[T]:
     """Await all of them; the results in order."""
     return list(await asyncio.gather(*calls))
+
+
+def _no_sign(_: bytes) -> None:
+    """Need no sign of life: control frames give them."""
 
 
 def _ignore(_: bytes) -> None:

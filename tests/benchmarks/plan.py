@@ -10,9 +10,10 @@ import msgspec
 from loadtest.api import Api
 from loadtest.connection import Connection
 from loadtest.frames import text_frame
+from loadtest.race.course import Load
 from protocol.from_client import Body, MessageSend, Typing
 from protocol.ids import ClientId, MatchId
-from tests.benchmarks.load import Load, MakeFrame, close_all, gather, open_all, window
+from tests.benchmarks.load import MakeFrame, close_all, gather, open_all, window
 from tests.benchmarks.measure import Window, quietest
 from tests.benchmarks.targets import API_KEY, Target
 

@@ -3,7 +3,8 @@
 import re
 
 from loadtest.api import Api
-from tests.benchmarks.load import PingPong
+from loadtest.race.course import Rally
+from tests.benchmarks.load import seat
 from tests.benchmarks.measure import Row, per_target
 from tests.benchmarks.plan import Plan, Sockets, sending
 from tests.benchmarks.targets import API_KEY
@@ -17,8 +18,11 @@ async def run(plan: Plan) -> list[Row]:
     users = [f"st-{pair}-{side}" for pair in range(PAIRS) for side in "ab"]
     sockets = Sockets([])
     connections = await sockets.open(plan.duologue, users, lambda _: "")
-    makers = [sending(f"stored-{number // 2}", user) for number, user in enumerate(users)]
-    load = PingPong(list(zip(connections[::2], connections[1::2], strict=True)), makers, b'{"type":"message"')
+    seats = [
+        seat(connection, sending(f"stored-{number // 2}", user), b'{"type":"message"')
+        for number, (connection, user) in enumerate(zip(connections, users, strict=True))
+    ]
+    load = Rally(list(zip(seats[::2], seats[1::2], strict=True)))
     before = await counters(plan)
     found = per_target(await plan.alternate([(plan.duologue, load)]))
     after = await counters(plan)

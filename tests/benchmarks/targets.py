@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.processes import cpu_us, pinned, rss_bytes
+from loadtest.race.contestants import LIFTED as LIFTED_FOR_THE_RACE
 from tests.support.private_server import inherited
 from tests.support.programs import Program, free_port, running
 
@@ -19,17 +20,9 @@ SERVER_CORE: Final = 0
 LOAD_CORE: Final = 1
 API_KEY: Final = "bench-key-7d1f0c5a9e3b4862d4c8a1f7b2e69035"
 TOKEN_SECRET: Final = "bench-hs256-5b8e2f9c1d7a4036e9f3b6c2a8d15470"
-# Limits that would end a measurement instead of being measured. Everything else is as in production.
+# The race's, and those of calls.
 LIFTED: Final = {
-    "MAX_CONNECTIONS": "100000",
-    "MAX_CONNECTIONS_PER_ADDRESS": "100000",
-    "MAX_MEMBERS": "1000",
-    "MESSAGE_RATE_PER_S": "1000000",
-    "MESSAGE_BURST": "1000000",
-    "FRAME_RATE_PER_S": "1000000",
-    "FRAME_BURST": "1000000",
-    "TYPING_INTERVAL_MS": "0",
-    "EPHEMERAL_HOLD_MS": "0",
+    **LIFTED_FOR_THE_RACE,
     "CALL_STARTS_PER_MIN": "100000",
     "CALL_UNANSWERED_MAX": "100000",
     "CALL_SIGNAL_RATE_PER_S": "1000000",
@@ -37,7 +30,6 @@ LIFTED: Final = {
     "CALL_RING_S": "600",
     "CALL_UNREACHABLE_S": "600",
     "CALL_CONNECT_S": "600",
-    "LOG_LEVEL": "warning",
 }
 
 

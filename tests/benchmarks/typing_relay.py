@@ -1,6 +1,7 @@
 """Typing relayed in a match of two: the cheapest thing the server does, so its share in everything else."""
 
-from tests.benchmarks.load import PingPong
+from loadtest.race.course import Rally
+from tests.benchmarks.load import seat
 from tests.benchmarks.measure import Row, per_target, ratio
 from tests.benchmarks.plan import Plan, Sockets, constant, typing_frame
 from tests.benchmarks.targets import Target
@@ -21,8 +22,11 @@ async def run(plan: Plan) -> list[Row]:
     return [Row("typing", "typing relayed in a match of two", "µs CPU a relayed event", found, expect, met)]
 
 
-async def _load(target: Target, sockets: Sockets) -> PingPong:
+async def _load(target: Target, sockets: Sockets) -> Rally:
     users = [f"ty-{pair}-{side}" for pair in range(PAIRS) for side in "ab"]
     connections = await sockets.open(target, users, lambda number: f"/typing/{number // 2}")
-    makers = [constant(typing_frame(f"typing-{number // 2}")) for number in range(len(users))]
-    return PingPong(list(zip(connections[::2], connections[1::2], strict=True)), makers, b'{"type":"typing"')
+    seats = [
+        seat(connection, constant(typing_frame(f"typing-{number // 2}")), b'{"type":"typing"')
+        for number, connection in enumerate(connections)
+    ]
+    return Rally(list(zip(seats[::2], seats[1::2], strict=True)))
