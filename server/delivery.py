@@ -3,7 +3,7 @@
 Called in commit order and without awaiting, so that every connection sees a match's entries in the order of its log.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -13,8 +13,10 @@ from protocol.calls import CallEntry
 from protocol.from_client import JsonObject, TypingKind
 from protocol.from_server import (
     AppEvent,
+    BlockChanged,
     MatchLeft,
     MatchMade,
+    MatchSettings,
     MatchSummary,
     Presence,
     PresenceChanged,
@@ -22,13 +24,15 @@ from protocol.from_server import (
     TypingSeen,
 )
 from protocol.ids import MatchId, UserId
+from server.core.held_back import PRESENCE
 from server.core.log import Appended, Marked, MembersSet
 from server.core.notices import MembersNews
-from server.core.people import skip_of
+from server.core.people import Person, PrivateReadSet, skip_of
 from server.core.typing import TypingBook, key_of
 from server.core.watches import Watches
 from server.hub import Hub, Members, Recipient, frame
 from server.outbox import payload_of
+from server.people import People
 from server.ports import Bus, Key
 from server.telemetry import Telemetry
 
@@ -47,19 +51,31 @@ class _Said(Struct):
 _said: Final = msgspec.json.Decoder(_Said).decode
 
 
+class DeliveryParts(Struct, frozen=True):
+    """What delivery works with."""
+
+    hub: Hub
+    people: People
+    bus: Bus
+    typing: TypingBook
+    watches: Watches[Recipient]
+    telemetry: Telemetry
+
+
 class Delivery:
     """Turns what was stored, or what is only true for the moment, into frames for those whom it concerns."""
 
-    __slots__ = ("_bus", "_hub", "_telemetry", "_typing", "_watches")
+    __slots__ = ("_bus", "_hub", "_people", "_telemetry", "_typing", "_watches", "_withheld")
 
-    def __init__(
-        self, hub: Hub, bus: Bus, typing: TypingBook, watches: Watches[Recipient], telemetry: Telemetry
-    ) -> None:
-        self._hub = hub
-        self._bus = bus
-        self._watches = watches
-        self._telemetry = telemetry
-        self._typing = typing
+    def __init__(self, parts: DeliveryParts) -> None:
+        self._hub = parts.hub
+        self._people = parts.people
+        self._bus = parts.bus
+        self._watches = parts.watches
+        self._telemetry = parts.telemetry
+        self._typing = parts.typing
+        # Who was not told of somebody, because it was not known whether they may be.
+        self._withheld: dict[Recipient, None] = {}
 
     def message_stored(self, appended: Appended, sender: Recipient | None = None) -> None:
         """Push a new message to every connection of every member but the one that sent it."""
@@ -80,9 +96,10 @@ class Delivery:
         self._push(shown, frame(message), skip=sender)
         self._push(appended.hidden, frame(skip_of(message)))
 
-    def call_told(self, entry: CallEntry, members: Members) -> None:
-        """Push what the log says of a call to every connection of every member."""
-        self._push(members, frame(entry))
+    def call_told(self, entry: CallEntry, members: Members, hidden: Sequence[UserId]) -> None:
+        """Push what the log says of a call to every connection of every member; the `hidden` have blocked the caller."""
+        self._push([member for member in members if member not in hidden], frame(entry))
+        self._push(hidden, frame(skip_of(entry)))
 
     def members_set(self, change: MembersSet) -> None:
         """Tell those who joined of the match, those who were and are there of the change, those who left that they did."""
@@ -110,16 +127,59 @@ class Delivery:
         self._push_latest((receipt.user,), key, frame(receipt), skip=sender)
         self._push_latest(others, key, frame(marked.shown or receipt))
 
-    def typing(self, user: UserId, match: MatchId, members: Members, *, on: bool, kind: TypingKind) -> None:
-        """Tell the other members that `user` is writing (or recording), or has stopped."""
-        told = self._may_be_told(user, members)
+    def reads_in_private(
+        self, user: UserId, change: PrivateReadSet, *, is_on: bool, sender: Recipient | None = None
+    ) -> None:
+        """Tell the user's other connections, and when it is over the other members how far the user is."""
+        match = change.receipt.match
+        self._push((user,), frame(MatchSettings(match, is_on)), skip=sender)
+        if not is_on:
+            others = [member for member in change.members if member != user and member not in change.hidden]
+            self._push_latest(others, ("receipt", match, user), frame(change.receipt))
+
+    def block_changed(self, user: UserId, other: UserId, *, is_on: bool, sender: Recipient | None = None) -> None:
+        """Tell the user's other connections whom they have blocked, or not any more."""
+        self._push((user,), frame(BlockChanged(other, is_on)), skip=sender)
+
+    def parted(self, user: UserId, other: UserId) -> None:
+        """One of two has blocked the other: what `other` still sees of `user`, or `user` of `other`, ends."""
+        key = (PRESENCE, other)
+        for recipient in self._hub.connections(user):
+            recipient.outbox.drop_latest(key)
+        for match, kind in self._typing.shown(user):
+            if other in (self._hub.members(match) or ()):
+                self._tell_typing(user, match, (other,), on=False, kind=kind)
+
+    def typing(
+        self,
+        user: UserId,
+        match: MatchId,
+        members: Members,
+        *,
+        on: bool,
+        kind: TypingKind,
+        person: Person | None = None,
+    ) -> None:
+        """Tell the other members that `user` is writing (or recording), or has stopped; `person` if it was just read."""
+        self._tell_typing(user, match, self._may_be_told(user, members, person), on=on, kind=kind)
+
+    def _tell_typing(
+        self, user: UserId, match: MatchId, told: tuple[UserId, ...], *, on: bool, kind: TypingKind
+    ) -> None:
         key, framed = key_of(user, match, kind), frame(TypingSeen(match, user, on, kind))
         self._hub.push_passing(told, key, framed)
         self._bus.route(told, framed, key)
 
-    def _may_be_told(self, user: UserId, members: Members) -> tuple[UserId, ...]:
-        """Return who of `members` may know what `user` is doing at the moment: the one place that decides it."""
-        return tuple(member for member in members if member != user)
+    def _may_be_told(self, user: UserId, members: Members, read: Person | None) -> tuple[UserId, ...]:
+        """Return who of `members` may know what `user` is doing at the moment: the one place that decides it.
+
+        Where it is not known whom a block stands between, nobody.
+        """
+        person = self._people.person(user) or read
+        if person is None:
+            return ()
+        apart = person.apart
+        return tuple(member for member in members if member != user and member not in apart)
 
     def left(self, match: MatchId, users: Collection[UserId], members: Members) -> None:
         """These users are no members any more: what they were writing by connections of this node is over."""
@@ -149,10 +209,20 @@ class Delivery:
             return
         self._telemetry.presence_changes += 1
         news = frame(PresenceChanged((presence,)))
-        key = ("presence", presence.user)
+        key = (PRESENCE, presence.user)
         for watcher in watchers:
+            viewer = self._people.person(watcher.user)
+            if viewer is None:
+                self._withheld[watcher] = None
+                continue
+            if viewer.is_apart_from(presence.user):
+                continue
             if not watcher.outbox.send_latest(key, news):
                 watcher.send(news)  # Too many keys wait: a durable frame takes them along, and no change is lost.
+
+    def was_withheld(self, recipient: Recipient) -> bool:
+        """Tell, once, whether something was kept from `recipient` because it was not known whether they may see it."""
+        return self._withheld.pop(recipient, 0) is None
 
     def event(self, user: UserId, name: str, data: JsonObject) -> int:
         """Push an app event to the user's connections; return how many there are on this node."""

@@ -22,6 +22,7 @@ from protocol.errors import CATALOGUE, ErrorCode
 from protocol.ids import MatchId, UserId
 from server.core.calls import CallChange, CallChanged, CallStale
 from server.core.log import Append, Appended, Mark, Marked, MembersSet, Refused, Stored
+from server.core.people import Person, summary_for
 from server.ports import Calls, RouteLog, Store, StoreUnavailable
 from server.telemetry import CommitWatch
 
@@ -357,8 +358,24 @@ class _Lane:
 
     async def _set_members(self, change: _Change) -> tuple[MembersSet | Refused, Sequence[int]]:
         if self._routing is None:
-            return await self._store.set_members(change.match, change.members), ()
-        return await self._routing.log.set_members_routed(change.match, change.members, self._routing.node())
+            return await self._as_seen(await self._store.set_members(change.match, change.members)), ()
+        log, node = self._routing.log, self._routing.node()
+        changed, routes = await log.set_members_routed(change.match, change.members, node)
+        return await self._as_seen(changed), routes
+
+    async def _as_seen(self, change: MembersSet | Refused) -> MembersSet | Refused:
+        """Have everybody who joined see the match as blocks let them; it is stored by now, and has to be told."""
+        if isinstance(change, Refused) or not change.joined:
+            return change
+        joined = [user for user, _ in change.joined]
+        try:
+            people = await self._store.people(joined)
+        except StoreUnavailable:  # The cursors of the others come with the next receipts.
+            people = [Person(blocked_by=frozenset(change.members) - {user}) for user in joined]
+        seen = zip(people, change.joined, strict=True)
+        return structs.replace(
+            change, joined=tuple((user, summary_for(person, summary, {})) for person, (user, summary) in seen)
+        )
 
     async def _change_call(self, change: CallChange) -> tuple[CallChanged | CallStale, Sequence[int]]:
         if self._routing is None:

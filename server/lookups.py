@@ -12,14 +12,16 @@ from typing import Final, Protocol, TypeVar, assert_never
 
 from protocol.errors import ErrorCode
 from protocol.from_client import History, Matches, PresenceWatch, Sync
-from protocol.from_server import Error, HistoryPage, MatchesPage, Presence, Synced, Watching
+from protocol.from_server import Error, HistoryPage, MatchesPage, Presence, PresenceChanged, Synced, Watching
 from protocol.ids import RequestId, UserId
+from server.core.held_back import PRESENCE
 from server.core.log import EntryPage, Refused, SummaryPage, SyncResult
 from server.core.session import refusal
 from server.core.summaries import SUMMARIES_MAX_BYTES, cut_summaries
 from server.core.watches import Watches
-from server.hub import Recipient
+from server.hub import Recipient, frame
 from server.peer import LookupQueue, Peer, error_of
+from server.people import People
 from server.ports import Bus, Store
 from server.reads import Reads
 from server.telemetry import Telemetry
@@ -40,6 +42,10 @@ class LookupParts(Protocol):
     @property
     def store(self) -> Store:
         """Where the answers are."""
+
+    @property
+    def people(self) -> People:
+        """Who may see whom."""
 
     @property
     def views(self) -> Views:
@@ -166,24 +172,33 @@ class Lookups:
 
         self.read(peer, asked.id, partial(self._watch_partners, peer, asked.users, next(self._asked)), answer)
 
-    def watch_again(self, peer: Peer) -> None:
-        """Keep of those whom `peer` watches only partners: somebody has left a match."""
+    def watch_again(self, peer: Peer, *, tell: bool = False) -> None:
+        """Keep of those whom `peer` watches only whom they may see, and perhaps tell how they are.
+
+        Somebody has left a match, or news were withheld.
+        """
+
+        def told(presence: Sequence[Presence]) -> None:
+            for state in presence if tell else ():
+                news = frame(PresenceChanged((state,)))
+                if not peer.outbox.send_latest((PRESENCE, state.user), news):
+                    peer.send(news)
+
         watched = self._parts.watches.watched(peer)
         if watched:
-            self.read(peer, None, partial(self._watch_partners, peer, watched, next(self._asked)), _silently)
+            self.read(peer, None, partial(self._watch_partners, peer, watched, next(self._asked)), told)
 
     async def _watch_partners(self, peer: Peer, users: Sequence[UserId], number: int) -> Sequence[Presence]:
-        """Have `peer` watch those of `users` who are its partners, and return how they are."""
+        """Have `peer` watch those of `users` whom it may see, which are partners, and return how they are."""
         partners = await self._parts.store.partners(peer.user, users)
-        watched = tuple(dict.fromkeys(user for user in users if user in partners))
+        viewer = await self._parts.people.read(peer.user)
+        watched = tuple(dict.fromkeys(user for user in users if user in partners and not viewer.is_apart_from(user)))
         # The store may answer a later one first, or when the peer has gone.
         if number > peer.watch and peer.is_live:
             peer.watch = number
             # Watched first, read then: a change between the two is told as news.
             self._parts.bus.unwatch(self._parts.watches.watch(peer, watched))
             peer.outbox.watch_only(watched)
-        return await self._parts.bus.watch(watched) if watched else ()
-
-
-def _silently(_: object) -> None:
-    """Tell nobody."""
+        states = await self._parts.bus.watch(watched) if watched else ()
+        viewer = self._parts.people.person(peer.user) or viewer
+        return [state for state in states if not viewer.is_apart_from(state.user)]

@@ -39,8 +39,9 @@ from server.core.session import Session, SessionPolicy
 from server.core.tokens import TokenMinter, TokenPolicy, TokenVerifier
 from server.core.typing import TypingBook
 from server.core.watches import Watches
-from server.delivery import Delivery
+from server.delivery import Delivery, DeliveryParts
 from server.failures import Failures
+from server.gateway.api.blocks import BlockEndpoints, BlockEndpointsParts
 from server.gateway.api.callers import Callers
 from server.gateway.api.calls import CallEndpoints, CallEndpointsParts
 from server.gateway.api.endpoints import ApiParts, Endpoints
@@ -60,6 +61,7 @@ from server.journal import Journal, Routing
 from server.peer import Peer
 from server.people import People
 from server.ports import Clock, StoreUnavailable, StoreUnusable
+from server.privacy import Privacy, PrivacyParts
 from server.reads import Reads
 from server.relay import Relay, RelayParts
 from server.relays import Relays, open_relays
@@ -162,11 +164,10 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     flusher, proxies = make_flusher(asyncio.get_running_loop(), limits), TrustedProxies(settings.trusted_proxies)
     hub, journal = Hub(flusher, telemetry), _journal(backends, CommitWatch(telemetry, clock.now))
     reads, logins = Reads(store, READ_LANES, watch=ReadWatch(telemetry, clock.now)), Reads(store, LOGIN_LANES)
-    people = People(store)
-    views = Views(store, people)
     relays, ice_reads = open_relays(settings, clock, shared.limiter, telemetry), Reads(store, ICE_LANES)
     typing = TypingBook(settings.typing_interval_ms / 1000, settings.typing_expires_ms / 1000)
-    delivery, (verifier, minter) = Delivery(hub, bus, typing, watches, telemetry), _tokens(settings)
+    people, (verifier, minter) = People(store), _tokens(settings)
+    delivery, views = Delivery(DeliveryParts(hub, people, bus, typing, watches, telemetry)), Views(store, people)
     jwks = await _issuer(settings, verifier, clock)
     # Alone, what it counts itself is all there is.
     failures = Failures(_failures_rule(settings), clock.micros, shared.limiter if settings.redis_url else None)
@@ -192,6 +193,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             reads=reads,
             journal=journal,
             hub=hub,
+            people=people,
             bus=bus,
             delivery=delivery,
             ice=relays.desk,
@@ -210,6 +212,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
         )
     )
     attention = Attention(bus, wheel, settings.presence_away_ms / 1000)
+    privacy = Privacy(PrivacyParts(store, people, delivery, bus, exchange, shared.limiter))
     router = Router(
         Parts(
             store=store,
@@ -221,6 +224,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             views=views,
             attention=attention,
             wishes=Wishes(WishParts(store, people, attention, bus, shared.limiter, settings.presence_sets_per_min)),
+            privacy=privacy,
             delivery=delivery,
             calls=exchange,
             bus=bus,
@@ -293,6 +297,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             endpoints=endpoints,
             calls=CallEndpoints(CallEndpointsParts(store, exchange, callers)),
             presence=PresenceEndpoints(bus, callers),
+            blocks=BlockEndpoints(BlockEndpointsParts(store, privacy, callers)),
             readiness=health.check,
             telemetry=measure if settings.workers == 1 and not settings.metrics_port else None,
             web=WEB,

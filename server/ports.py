@@ -32,7 +32,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.notices import Notice
-from server.core.people import Person, PresenceWish, PrivateReadSet
+from server.core.people import Person, PresenceWish, PrivateReadSet, Unread
 from server.core.presence import ACTIVE, Departure, Shown
 from server.core.revocations import Revocation, RevocationPage
 from server.core.routes import Route
@@ -176,8 +176,11 @@ class Store(Protocol):
         BLOCKS_MAX, and ids that cannot be stored.
         """
 
-    async def hidden_unread(self, user: UserId, matches: Sequence[MatchId]) -> Mapping[MatchId, int]:
-        """Count, in matches of more than two, the user's unread messages that are not shown, of users whom they blocked."""
+    async def hidden_unread(self, user: UserId, among: Sequence[Unread]) -> Mapping[MatchId, int]:
+        """Count among these entries the messages and missed calls of those whom `user` has blocked; no match with none.
+
+        They are named by their places, so that the count is of the same moment as what named them.
+        """
 
     async def set_presence(self, user: UserId, wish: PresenceWish) -> Person | Refused:
         """Change how `user` wants to be shown; returns what holds, with a version above every earlier one."""

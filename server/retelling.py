@@ -13,10 +13,12 @@ from protocol.ids import Micros, UserId
 from protocol.limits import MATCHES_PAGE_MAX, PAGE_MAX
 from server.core.log import EntryPage, MatchState, Refused
 from server.core.notices import CallNews, MembersNews
+from server.core.people import NOBODY, author_of, is_group, skip_of
 from server.core.routes import Route, Span
 from server.delivery import made
 from server.hub import frame
 from server.ports import Store
+from server.views import arrivals
 
 Push = tuple[Sequence[UserId], bytes]
 
@@ -65,9 +67,16 @@ class Retelling:
 
     async def _of_span(self, span: Span, state: MatchState, page: EntryPage) -> list[Push]:
         pushes: list[Push] = []
-        for entry, viewers in with_viewers(page.entries, state):
-            if entry.created_at <= span.last_at:
-                pushes += await self._of_entry(entry, viewers)
+        told = [each for each in with_viewers(page.entries, state) if each[0].created_at <= span.last_at]
+        authors = tuple(dict.fromkeys(author for author in (author_of(entry) for entry, _ in told) if author))
+        people = dict(zip(authors, await self._store.people(authors), strict=True)) if authors else {}
+        for entry, viewers in told:
+            author = people.get(author_of(entry) or UserId(""), NOBODY)
+            hidden = [viewer for viewer in viewers if viewer in author.blocked_by] if is_group(len(viewers)) else []
+            if hidden:
+                viewers = [viewer for viewer in viewers if viewer not in hidden]
+                pushes.append((hidden, frame(skip_of(entry))))
+            pushes += await self._of_entry(entry, viewers)
         return pushes
 
     async def _of_entry(self, entry: Entry, viewers: Sequence[UserId]) -> list[Push]:
@@ -80,11 +89,11 @@ class Retelling:
         return pushes
 
     async def _of_joined(self, entry: MembersChanged) -> list[Push]:
-        pages = await self._store.welcome(entry.joined, MATCHES_PAGE_MAX)
+        found = await arrivals(self._store, entry.joined, MATCHES_PAGE_MAX)
         return [
             ((user,), frame(made(summary)))
-            for user, page in zip(entry.joined, pages, strict=True)
-            for summary in page.matches
+            for user, arrival in zip(entry.joined, found, strict=True)
+            for summary in arrival.page.matches
             if summary.match == entry.match
         ]
 

@@ -35,10 +35,10 @@ from server.attention import Attention, own
 from server.calls.exchange import Exchange
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MatchState, MembersSet, Refused
 from server.core.notices import Kick
-from server.core.people import Person, PresenceWish
+from server.core.people import NOBODY, Person, PresenceWish
 from server.core.presence import Departure
 from server.core.rate_limits import UserBuckets
-from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say, refusal
+from server.core.session import Actions, Authenticate, Close, Open, Refresh, Say
 from server.core.sessions import SessionInfo
 from server.core.tokens import Claims, TokenRefused
 from server.core.typing import TypingBook
@@ -51,6 +51,7 @@ from server.lookups import Lookups
 from server.peer import Peer, Wheel, error_of
 from server.people import People
 from server.ports import Bus, Clock, Sessions, Store
+from server.privacy import Privacy
 from server.reads import Reads
 from server.resume import Resumer
 from server.telemetry import Telemetry
@@ -76,6 +77,7 @@ class Parts(Struct, frozen=True):
     views: Views
     attention: Attention
     wishes: Wishes
+    privacy: Privacy
     delivery: Delivery
     calls: Exchange
     bus: Bus
@@ -128,7 +130,7 @@ class Router:
                     # No address: whoever is connected has shown that the address is not only a guesser's.
                     self._verify(action.request.token, "", peer.shield(partial(self._refreshed, peer, action.request)))
                 case PresenceSet() | ClientStateSet() | Block() | Unblock() | MatchSet():
-                    self._of_people(peer, action)
+                    self._set(peer, action)
                 case History() | Sync() | Matches() | PresenceWatch():
                     self._lookups.answer(peer, action)
                 case _:
@@ -142,6 +144,7 @@ class Router:
         parts = self._parts
         parts.hub.remove(peer)
         parts.calls.lost(peer)
+        parts.delivery.was_withheld(peer)
         parts.sessions.remove(peer.user, peer.session)
         parts.bus.unwatch(parts.watches.unwatch(peer))
         # Whoever has to leave a node that is being stopped has time to come back through another one.
@@ -266,15 +269,18 @@ class Router:
         parts.people.come(user)
         parts.attention.begin(peer, action.hello.client_state)
         parts.resumer.start(peer, action.hello, partial(self._arrived, action.hello.session))
-        parts.calls.opened(peer)
         if parts.hub.is_degraded:  # It is held behind the welcome.
             peer.send(frame(Degraded(active=True)))
 
     # ---- people
 
     def _arrived(self, instead_of: SessionId | None, peer: Peer, person: Person) -> None:
-        """A connection is about to be welcomed: from now on it counts, and nobody needs the one that it takes over from."""
+        """A connection is about to be welcomed: from now on it counts, and nobody needs the one that it takes over from.
+
+        Of live calls it is told behind its welcome.
+        """
         self._parts.attention.arrived(peer, person)
+        self._parts.calls.opened(peer)
         if instead_of is not None:
             self._replace(peer, instead_of)
 
@@ -287,13 +293,34 @@ class Router:
 
     def _person_changed(self, user: UserId, before: Person | None, after: Person) -> None:
         """Something else is known of a user who is connected here."""
-        del before
-        for peer in self._parts.hub.connections(user):
-            if isinstance(peer, Peer):
-                self._parts.attention.person_changed(peer, after)
+        parts, connections = self._parts, self._parts.hub.connections(user)
+        # Before the first read nothing was known either, and then there is nothing to look after.
+        for other in after.apart - (NOBODY if before is None else before).apart:
+            parts.delivery.parted(user, other)
+            for recipient in connections:
+                self._unwatch(recipient, other)
+        for recipient in connections:
+            if isinstance(recipient, Peer):
+                parts.attention.person_changed(recipient, after)
+                if parts.delivery.was_withheld(recipient):
+                    self._lookups.watch_again(recipient, tell=True)
 
-    def _of_people(self, peer: Peer, request: PresenceSet | ClientStateSet | Block | Unblock | MatchSet) -> None:
+    def _unwatch(self, recipient: Recipient, other: UserId) -> None:
+        watched = self._parts.watches.watched(recipient)
+        if other in watched:
+            rest = tuple(user for user in watched if user != other)
+            self._parts.bus.unwatch(self._parts.watches.watch(recipient, rest))
+
+    def _set(self, peer: Peer, request: PresenceSet | ClientStateSet | Block | Unblock | MatchSet) -> None:
+        """Have something done that concerns what others may see, and answer when it holds."""
+        privacy = self._parts.privacy
         match request:
+            case MatchSet():
+                in_private = partial(privacy.read_in_private, peer.user, request.match, is_on=request.private_read)
+                self._change(peer, request.id, partial(in_private, sender=peer))
+            case Block() | Unblock():
+                block = partial(privacy.block, peer.user, request.user, is_on=isinstance(request, Block))
+                self._change(peer, request.id, partial(block, sender=peer))
             case ClientStateSet():
                 self._parts.attention.turn(peer, request.state)
                 if not isinstance(request.id, UnsetType):
@@ -301,7 +328,13 @@ class Router:
             case PresenceSet():
                 self._wish(peer, request)
             case _:
-                peer.say(refusal(ErrorCode.UNKNOWN_TYPE, _optional(request.id)))
+                assert_never(request)
+
+    def _change(self, peer: Peer, request_id: RequestId, change: Callable[[], Awaitable[Refused | None]]) -> None:
+        def done(_: None) -> None:
+            peer.say(Ok(request_id))
+
+        self._lookups.read(peer, request_id, change, done)
 
     def _wish(self, peer: Peer, request: PresenceSet) -> None:
         request_id = _optional(request.id)
@@ -355,23 +388,27 @@ class Router:
 
     def _type(self, peer: Peer, request: Typing) -> None:
         parts = self._parts
-        members = parts.hub.members(request.match)
-        if members is not None:
-            self._typed(peer, request, members)
+        members, person = parts.hub.members(request.match), parts.people.person(peer.user)
+        if members is not None and person is not None:
+            self._typed(peer, request, members, person)
             return
         question = parts.typing.ask(peer.user, request.match, self.wheel.now())
 
-        def learn(read: MatchState | None) -> None:
+        async def ask() -> tuple[MatchState | None, Person]:
+            return await parts.store.match(request.match), await parts.people.read(peer.user)
+
+        def learn(read: tuple[MatchState | None, Person]) -> None:
+            state, person = read
             # What nobody is a member of is not kept: made-up names must not push real matches out.
-            if read is None or not read.members:
-                self._typed(peer, request, ())
+            if state is None or not state.members:
+                self._typed(peer, request, (), person)
             else:
-                learnt = parts.hub.learn(request.match, read.members, read.last_seq)
-                self._typed(peer, request, learnt, is_over=question.is_over)
+                learnt = parts.hub.learn(request.match, state.members, state.last_seq)
+                self._typed(peer, request, learnt, person, is_over=question.is_over)
 
-        self._lookups.read(peer, _optional(request.id), lambda: parts.store.match(request.match), learn)
+        self._lookups.read(peer, _optional(request.id), ask, learn)
 
-    def _typed(self, peer: Peer, request: Typing, members: Members, *, is_over: bool = False) -> None:
+    def _typed(self, peer: Peer, request: Typing, members: Members, person: Person, *, is_over: bool = False) -> None:
         parts, request_id = self._parts, _optional(request.id)
         user, match, kind = peer.user, request.match, request.kind
         if user not in members:
@@ -381,7 +418,7 @@ class Router:
         is_told = not request.on or (len(members) <= parts.typing_members_max and not is_over)
         if is_told and parts.typing.should_forward(user, match, kind, on=request.on, now=self.wheel.now()):
             self.telemetry.typing_forwarded += 1
-            parts.delivery.typing(user, match, members, on=request.on, kind=kind)
+            parts.delivery.typing(user, match, members, on=request.on, kind=kind, person=person)
         else:
             self.telemetry.typing_suppressed += 1
         if request_id is not None:

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, structs
 
-from protocol.from_server import SyncedMatch
+from protocol.from_server import MatchSummary, SyncedMatch
 from protocol.ids import MatchId, Micros, UserId
 from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX
 from server.core.log import Cursors, EntryPage, Refused, SummaryPage, SyncResult
-from server.core.people import Person, entries_for, is_group, receipts_for, summary_for
+from server.core.people import Person, Unread, entries_for, is_group, receipts_for, summary_for
 from server.people import People
 from server.ports import Store
 
@@ -41,9 +41,14 @@ async def _shown(store: Store, user: UserId, person: Person, page: SummaryPage) 
         return page
     hidden: Mapping[MatchId, int] = {}
     if person.blocked:
-        groups = [each.match for each in page.matches if each.unread and is_group(len(each.members))]
-        hidden = await store.hidden_unread(user, groups) if groups else {}
+        groups = [each for each in page.matches if each.unread and is_group(len(each.members))]
+        hidden = await store.hidden_unread(user, [_unread(user, each) for each in groups]) if groups else {}
     return SummaryPage(tuple(summary_for(person, each, hidden) for each in page.matches), page.complete)
+
+
+def _unread(user: UserId, summary: MatchSummary) -> Unread:
+    (read,) = (member.read for member in summary.members if member.user == user)
+    return Unread(summary.match, read, summary.last_seq)
 
 
 class Views:

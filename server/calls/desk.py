@@ -24,6 +24,7 @@ from server.calls.teller import Teller
 from server.core.calls import CallChange, CallChanged, CallNote, CallRow, CallStale, CallView
 from server.core.log import Refused
 from server.core.notices import CallNews
+from server.core.people import Pair, not_shown_to
 from server.delivery import Delivery
 from server.journal import Journal
 from server.ports import Bus, Calls, Clock
@@ -200,7 +201,7 @@ class Desk:
         else:
             is_new = call is None or call.call != decision.call.call
             change = self._change(job, view, 0 if is_new else version, decision)
-            changed = partial(self._changed, job, decision)
+            changed = partial(self._changed, job, decision, view.blocks)
             self._parts.journal.change_call(change, self._shield(job, changed))
 
     def _change(self, job: Job, view: CallView, version: int, decision: Decision) -> CallChange:
@@ -225,14 +226,16 @@ class Desk:
             blocks=len(view.blocks) if is_guarded else None,
         )
 
-    def _changed(self, job: Job, decision: Decision, changed: CallChanged | CallStale | Refused) -> None:
+    def _changed(
+        self, job: Job, decision: Decision, blocks: Sequence[Pair], changed: CallChanged | CallStale | Refused
+    ) -> None:
         match changed:
             case Refused():
                 self._end(job, changed)
             case CallStale():
                 self._again(job)
             case CallChanged():
-                self._made(job, decision, changed)
+                self._made(job, decision, blocks, changed)
 
     def _again(self, job: Job) -> None:
         self._parts.telemetry.call_conflicts += 1
@@ -242,7 +245,7 @@ class Desk:
         else:
             self._end(job, refused(ErrorCode.UNAVAILABLE, retry_after_ms=1_000))
 
-    def _made(self, job: Job, decision: Decision, changed: CallChanged) -> None:
+    def _made(self, job: Job, decision: Decision, blocks: Sequence[Pair], changed: CallChanged) -> None:
         parts, row, call = self._parts, changed.row, decision.call
         assert call is not None
         parts.book.hear(row.call, row.version, call)
@@ -251,7 +254,8 @@ class Desk:
         self._settle(job, Settled(call, decision))
         if changed.entry is not None:
             self._count(changed.entry.state)
-            parts.delivery.call_told(changed.entry, changed.members)
+            hidden = not_shown_to(changed.members, blocks, call.caller)
+            parts.delivery.call_told(changed.entry, changed.members, hidden)
 
     def _count(self, state: CallOutcome) -> None:
         numbers = self._parts.telemetry

@@ -26,6 +26,7 @@ from server.hub import Hub
 from server.ice import IceDesk
 from server.journal import Journal
 from server.peer import Peer, Wheel
+from server.people import People
 from server.ports import Bus, Calls, Clock, Limiter
 from server.reads import Reads
 from server.retelling import CallStates, Push
@@ -56,6 +57,7 @@ class ExchangeParts(Struct, frozen=True):
     reads: Reads
     journal: Journal
     hub: Hub
+    people: People
     bus: Bus
     delivery: Delivery
     ice: IceDesk
@@ -99,6 +101,7 @@ class Exchange:
                 store=parts.store,
                 reads=parts.reads,
                 hub=parts.hub,
+                people=parts.people,
                 book=self._book,
                 desk=self._desk,
                 teller=teller,

@@ -48,6 +48,7 @@ from server.core.log import Refused
 from server.hub import Hub, frame
 from server.ice import IceDesk, IceRefused, IceServers, Participation
 from server.peer import Peer, error_of
+from server.people import People
 from server.ports import Calls, Clock, Limiter
 from server.reads import Reads
 from server.telemetry import Telemetry
@@ -90,6 +91,7 @@ class RoomParts(Struct, frozen=True):
     store: Calls
     reads: Reads
     hub: Hub
+    people: People
     book: CallBook
     desk: Desk
     teller: Teller
@@ -319,8 +321,15 @@ class CallRoom:
         """Have a connection that has just come ring, resume or offer to join."""
         for row in rows:
             known = self._parts.book.learn(row)
-            if peer.is_live and not known.call.is_over:
+            if peer.is_live and not known.call.is_over and self._may_know(peer.user, known.call):
                 peer.send(self._state_of(known.call, peer.user, in_call=self._parts.book.is_seated(peer.user)))
+
+    def _may_know(self, user: UserId, call: Call) -> bool:
+        """Tell whether a call that is not the user's own may be shown to them: not if they could not join it."""
+        if call.seat_of(user) is not None or call.open_leg_of(user) is not None:
+            return True
+        person = self._parts.people.person(user)
+        return person is not None and person.apart.isdisjoint({call.caller, *(seat.user for seat in call.seats)})
 
     # ---- news from elsewhere
 

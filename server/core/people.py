@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct, structs
 
+from protocol.calls import CallEntry
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.from_client import LastSeen, OwnStatus
 from protocol.from_server import (
@@ -80,6 +81,14 @@ class PresenceWish(Struct, frozen=True):
         )
 
 
+class Unread(Struct, frozen=True):
+    """The entries of a match after `read`, up to `last`."""
+
+    match: MatchId
+    read: Seq
+    last: Seq
+
+
 class PrivateReadSet(Struct, frozen=True):
     """A member's reading is private now, or not; `receipt` is what the others are to be told, who are `members`."""
 
@@ -119,9 +128,25 @@ def apart_from(pairs: Collection[Pair], user: UserId) -> tuple[UserId, ...]:
 
 def entry_for(viewer: Person, entry: Entry, members: int) -> Entry:
     """Return `entry` of a match of so many members as `viewer` sees it."""
-    if is_group(members) and isinstance(entry, Message) and entry.sender in viewer.blocked:
+    if viewer.blocked and is_group(members) and author_of(entry) in viewer.blocked:
         return skip_of(entry)
     return entry
+
+
+def author_of(entry: Entry) -> UserId | None:
+    """Return whose doing an entry is: who sent the message, who called."""
+    match entry:
+        case Message():
+            return entry.sender
+        case CallEntry():
+            return entry.caller
+        case _:
+            return None
+
+
+def is_counted(entry: Entry) -> bool:
+    """Tell whether an entry counts as unread: a message, or a call that was missed."""
+    return isinstance(entry, Message) or (isinstance(entry, CallEntry) and entry.n is not None)
 
 
 def entries_for(viewer: Person, entries: Sequence[Entry], members: int) -> tuple[Entry, ...]:

@@ -84,6 +84,10 @@ class TypingBook:
             return ()
         return tuple(kind for kind in TypingKind if self._ended(user, match, kind))
 
+    def shown(self, user: UserId) -> tuple[tuple[MatchId, TypingKind], ...]:
+        """Return where the user is shown as writing, and as what."""
+        return tuple(self._on.get(user, ()))
+
     def user_left(self, user: UserId) -> tuple[tuple[MatchId, TypingKind], ...]:
         """Forget the user's signals; return where they are shown, and as what."""
         return tuple(self._on.pop(user, ()))

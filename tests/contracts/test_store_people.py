@@ -2,13 +2,15 @@
 
 import pytest
 
+from protocol.calls import CallOutcome
 from protocol.errors import ErrorCode
 from protocol.from_client import LastSeen, OwnStatus
 from protocol.from_server import Member, OwnPresence, ReceiptMoved
 from protocol.ids import MatchId, Micros, Seq, UserId
 from protocol.limits import BLOCKS_MAX
 from server.core.log import Appended, Mark, Refused
-from server.core.people import BLOCKED, NOBODY, TOO_MANY_BLOCKS, Person, PresenceWish
+from server.core.people import BLOCKED, NOBODY, TOO_MANY_BLOCKS, Person, PresenceWish, Unread
+from tests.support.call_rows import changed, next_change, opened, record
 from tests.support.stores import ALICE, BOB, CAROL, DAVE, M, World, moved, post
 
 PAIR = MatchId("pair")
@@ -33,6 +35,10 @@ async def send(world: World, client_id: str, sender: str, match: str = M) -> App
 async def mark(world: World, user: str, read: int, match: str = M) -> ReceiptMoved:
     (marked,) = await world.store.mark([Mark(MatchId(match), UserId(user), Seq(0), Seq(read))])
     return moved(marked).receipt
+
+
+def unread(read: int, last: int) -> Unread:
+    return Unread(M, Seq(read), Seq(last))
 
 
 async def members(world: World, viewer: str) -> dict[str, tuple[int, int]]:
@@ -105,16 +111,28 @@ async def test_what_is_hidden_and_unread_is_counted(world: World) -> None:
     await world.post(post("1", BOB), post("2", CAROL), post("p", BOB, PAIR))
     await block(world, ALICE, BOB)
     await world.post(post("3", BOB), post("4", CAROL))
-    matches = [M, PAIR, MatchId("none")]
-    assert await world.store.hidden_unread(ALICE, matches) == {M: 2}
-    await mark(world, ALICE, 3)
-    assert await world.store.hidden_unread(ALICE, matches) == {M: 1}
-    assert await world.store.hidden_unread(CAROL, matches) == {}
+    every = [unread(1, 5), Unread(PAIR, Seq(1), Seq(1)), Unread(MatchId("none"), Seq(1), Seq(9))]
+    assert await world.store.hidden_unread(ALICE, every) == {M: 2}
+    assert await world.store.hidden_unread(ALICE, [unread(2, 5)]) == {M: 1}
+    assert await world.store.hidden_unread(ALICE, [unread(1, 3)]) == {M: 1}
+    assert await world.store.hidden_unread(ALICE, [unread(2, 3)]) == {}
+    assert await world.store.hidden_unread(CAROL, every) == {}
     await world.make(ALICE, CAROL, DAVE)  # He left; what he wrote is still hidden.
-    assert await world.store.hidden_unread(ALICE, matches) == {M: 1}
-    await mark(world, ALICE, 99)
-    assert await world.store.hidden_unread(ALICE, matches) == {}
-    assert await world.store.hidden_unread(DAVE, matches) == {}
+    assert await world.store.hidden_unread(ALICE, [unread(1, 6)]) == {M: 2}
+    assert await world.store.hidden_unread(ALICE, []) == {}
+
+
+async def test_missed_calls_of_who_is_blocked_are_hidden_and_counted_too(world: World) -> None:
+    """Other entries of calls count for nobody."""
+    await world.make(ALICE, BOB, CAROL)
+    await block(world, ALICE, BOB)
+    for number, users in enumerate([(BOB, CAROL), (CAROL, BOB), (BOB, CAROL)]):
+        rings = opened(world, f"call {number}", users=users, seated=users[:1])
+        changed(await record(world).change_call(rings))
+        changed(await record(world).change_call(next_change(world, rings, CallOutcome.MISSED, ends=True)))
+    state = await world.state()
+    assert state.messages == 3
+    assert await world.store.hidden_unread(ALICE, [unread(1, state.last_seq)]) == {M: 2}
 
 
 async def test_a_receipt_says_from_whom_a_block_hides_it(world: World) -> None:
@@ -144,7 +162,8 @@ async def test_ids_that_cannot_be_stored_are_refused(world: World, name: str) ->
     assert isinstance(await world.store.set_presence(UserId(name), PresenceWish()), Refused)
     assert isinstance(await world.store.set_presence(ALICE, PresenceWish(text=name)), Refused)
     assert await world.store.people([UserId(name)]) == [NOBODY]
-    assert await world.store.hidden_unread(UserId(name), [M]) == {}
+    assert await world.store.hidden_unread(UserId(name), [unread(1, 9)]) == {}
+    assert await world.store.hidden_unread(ALICE, [Unread(MatchId(name), Seq(1), Seq(9))]) == {}
     assert await world.store.set_private_read(MatchId(name), ALICE, is_on=True) is None
 
 

@@ -31,7 +31,7 @@ from server.core.session import Session, SessionPolicy
 from server.core.tokens import Claims, TokenMinter, TokenPolicy, TokenVerifier
 from server.core.typing import TypingBook
 from server.core.watches import Watches
-from server.delivery import Delivery
+from server.delivery import Delivery, DeliveryParts
 from server.failures import Failures
 from server.gateway.wheel import TimerWheel
 from server.hub import Hub, Recipient
@@ -41,6 +41,7 @@ from server.journal import Journal, Record, Routing
 from server.outbox import Flusher, Outbox
 from server.peer import Peer
 from server.people import People
+from server.privacy import Privacy, PrivacyParts
 from server.reads import Reads
 from server.relay import Relay, RelayParts
 from server.resume import ResumeParts, Resumer, WelcomeFacts
@@ -244,7 +245,9 @@ class Switchboard:
         )
         self.watches: Watches[Recipient] = Watches()
         self.typing = TypingBook(3.0, 8.0)
-        self.delivery = Delivery(self.hub, self.bus, self.typing, self.watches, self.telemetry)
+        self.delivery = Delivery(
+            DeliveryParts(self.hub, self.people, self.bus, self.typing, self.watches, self.telemetry)
+        )
         self.tickets = MemoryTickets(self.clock.now, self.clock.random_bytes)
         self.secret = secret_key(SECRET)
         self.minter = TokenMinter(TOKENS, self.secret)
@@ -264,6 +267,9 @@ class Switchboard:
         self.limiter = MemoryLimiter(self.clock.micros)
         self.exchange = self._exchange(rules or Rules())
         self.attention = Attention(self.bus, self.wheel, 30.0)
+        self.privacy = Privacy(
+            PrivacyParts(self.store, self.people, self.delivery, self.bus, self.exchange, self.limiter)
+        )
         self.router = self._router(connections_max)
         self.relay = self._relay()
         self.bus.start(self.relay)
@@ -276,6 +282,7 @@ class Switchboard:
                 reads=self.reads,
                 journal=self.journal,
                 hub=self.hub,
+                people=self.people,
                 bus=self.bus,
                 delivery=self.delivery,
                 ice=IceDesk(ice),
@@ -327,6 +334,7 @@ class Switchboard:
                 views=self.views,
                 attention=self.attention,
                 wishes=Wishes(WishParts(self.store, self.people, self.attention, self.bus, self.limiter, per_min=10)),
+                privacy=self.privacy,
                 delivery=self.delivery,
                 calls=self.exchange,
                 bus=self.bus,

@@ -10,6 +10,7 @@ from protocol.calls import (
     CallHangup,
     CallId,
     CallIncoming,
+    CallJoin,
     CallReport,
     CallResume,
     CallRinging,
@@ -17,6 +18,7 @@ from protocol.calls import (
     CallSignal,
     CallStart,
     Candidate,
+    Mode,
     PeerId,
 )
 from protocol.ids import ClientId, MatchId
@@ -25,12 +27,17 @@ from tests.support.people import fresh
 decode_seat: Final = msgspec.json.Decoder(CallSeat).decode
 
 
-async def start(client: Client, match: str, key: str = "", *, replace: bool = False) -> CallSeat:
+async def start(client: Client, match: str, key: str = "", *, mode: Mode = "ring", replace: bool = False) -> CallSeat:
     """Call everybody else in a match."""
     name = ClientId(key or fresh("start"))
     return await client.request(
-        CallStart(client.next_id(), MatchId(match), name, "video", replace=replace), decode_seat
+        CallStart(client.next_id(), MatchId(match), name, "video", mode, replace=replace), decode_seat
     )
+
+
+async def join(client: Client, call: CallId) -> CallSeat:
+    """Take a seat in a call that goes on."""
+    return await client.request(CallJoin(client.next_id(), call, ClientId(fresh("join")), "video"), decode_seat)
 
 
 async def accept(client: Client, call: CallId, key: str = "") -> CallSeat:

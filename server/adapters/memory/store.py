@@ -6,7 +6,7 @@ Every method runs from start to end without awaiting, so that what runs in one e
 from collections.abc import Mapping, Sequence
 
 from protocol.calls import CallEntry, CallId
-from protocol.from_server import Entry, Message, ReceiptMoved, SyncedMatch
+from protocol.from_server import Entry, ReceiptMoved, SyncedMatch
 from protocol.ids import MatchId, Micros, Ordinal, Seq, UserId
 from protocol.limits import PAGE_MAX_BYTES
 from server.adapters.memory.calls import CallBook
@@ -53,9 +53,11 @@ from server.core.people import (
     Person,
     PresenceWish,
     PrivateReadSet,
+    Unread,
     apart_from,
+    author_of,
+    is_counted,
     is_cut,
-    is_group,
     not_shown_to,
 )
 from server.core.revocations import Revocation, RevocationPage, joined
@@ -197,17 +199,15 @@ class MemoryStore:
             return TOO_MANY_BLOCKS
         return self._people.set_block(user, other, is_on=is_on)
 
-    async def hidden_unread(self, user: UserId, matches: Sequence[MatchId]) -> Mapping[MatchId, int]:
-        """Count unread messages of those whom the user blocked."""
+    async def hidden_unread(self, user: UserId, among: Sequence[Unread]) -> Mapping[MatchId, int]:
+        """Count unread messages and missed calls of those whom the user blocked."""
         self._check_open()
         blocked = self._people.person(user).blocked
         counts: dict[MatchId, int] = {}
-        for name in matches:
-            log = self._matches.get(name)
-            own = log.present(user) if log else None
-            if log is not None and own is not None and is_group(len(log.members)):
-                unread = log.entries[own.read :]
-                counts[name] = sum(isinstance(each, Message) and each.sender in blocked for each in unread)
+        for each in among:
+            log = self._matches.get(each.match)
+            unread = log.entries[each.read : each.last] if log else ()
+            counts[each.match] = sum(is_counted(entry) and author_of(entry) in blocked for entry in unread)
         return {name: count for name, count in counts.items() if count}
 
     async def set_presence(self, user: UserId, wish: PresenceWish) -> Person | Refused:

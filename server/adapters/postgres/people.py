@@ -9,7 +9,7 @@ from protocol.from_server import OwnPresence
 from server.core.people import Person
 
 PEOPLE: Final = "SELECT * FROM duologue.people($1)"
-HIDDEN_UNREAD: Final = "SELECT * FROM duologue.hidden_unread($1, $2)"
+HIDDEN_UNREAD: Final = "SELECT * FROM duologue.hidden_unread($1, $2, $3, $4)"
 
 OwnShown = tuple[OwnPresence, int]
 # How a user wants to be shown, and the version of that.

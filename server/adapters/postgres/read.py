@@ -30,7 +30,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import Budget, bounded, cut_page, is_cursor, is_storable
-from server.core.people import Person
+from server.core.people import Person, Unread
 from server.ports import StoreUnavailable
 
 MATCH: Final = "SELECT * FROM duologue.match_state($1)"
@@ -86,12 +86,13 @@ class Reader:
         rows = await self._read(PEOPLE, [user if is_storable(user) else "" for user in users])
         return list(map(person_of, rows))
 
-    async def hidden_unread(self, user: UserId, matches: Sequence[MatchId]) -> Mapping[MatchId, int]:
-        """Count unread messages of those whom the user blocked."""
-        known = [match for match in matches if is_storable(match)]
+    async def hidden_unread(self, user: UserId, among: Sequence[Unread]) -> Mapping[MatchId, int]:
+        """Count unread messages and missed calls of those whom the user blocked."""
+        known = [each for each in among if is_storable(each.match)]
         if not known or not is_storable(user):
             return {}
-        counts = await self._read(HIDDEN_UNREAD, user, known)
+        places = zip(*((each.match, each.read, each.last) for each in known), strict=True)
+        counts = await self._read(HIDDEN_UNREAD, user, *map(list, places))
         return {MatchId(match): amount for match, amount in counts}
 
     # ---- summaries

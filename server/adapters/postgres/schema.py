@@ -31,7 +31,8 @@ _IS_MADE: Final = """
 """
 _RIGHTS: Final = """
     SELECT bool_and(has_table_privilege(name, rights)) FROM (VALUES
-        ('duologue.store', 'SELECT'), ('duologue.blocks', 'SELECT'), ('duologue.matches', 'SELECT, INSERT, UPDATE'),
+        ('duologue.store', 'SELECT'), ('duologue.blocks', 'SELECT, INSERT, DELETE'),
+        ('duologue.presence', 'SELECT, INSERT, UPDATE'), ('duologue.matches', 'SELECT, INSERT, UPDATE'),
         ('duologue.members', 'SELECT, INSERT, UPDATE'), ('duologue.entries', 'SELECT, INSERT'),
         ('duologue.routes', 'SELECT, INSERT, UPDATE, DELETE'),
         ('duologue.revocations', 'SELECT, INSERT, UPDATE, DELETE'),

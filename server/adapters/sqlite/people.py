@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlite3 import Cursor
 from typing import Final
 
+import msgspec
+
 from protocol.from_client import LastSeen, OwnStatus
 from protocol.from_server import OwnPresence
 from protocol.ids import MatchId, Micros, UserId
@@ -12,7 +14,7 @@ from server.adapters.sqlite.rows import json_list
 from server.adapters.sqlite.statements import SQL
 from server.core.log import Refused
 from server.core.pages import is_storable
-from server.core.people import TOO_MANY_BLOCKS, Pair, Person, PresenceWish
+from server.core.people import TOO_MANY_BLOCKS, Pair, Person, PresenceWish, Unread
 
 Execute = Callable[..., Cursor]
 _DEFAULT: Final = (OwnPresence(), 0)
@@ -56,7 +58,8 @@ def set_presence(execute: Execute, user: UserId, wish: PresenceWish, now: Micros
     return Person(person.blocked, person.blocked_by, presence, version)
 
 
-def hidden_unread(execute: Execute, user: UserId, matches: Sequence[MatchId]) -> Mapping[MatchId, int]:
-    """Count unread messages of those whom the user blocked."""
-    wanted = json_list([match for match in matches if is_storable(match)])
-    return dict(execute(SQL["hidden_unread"], {"user": user, "matches": wanted}).fetchall())
+def hidden_unread(execute: Execute, user: UserId, among: Sequence[Unread]) -> Mapping[MatchId, int]:
+    """Count unread messages and missed calls of those whom the user blocked."""
+    wanted = [(each.match, each.read, each.last) for each in among if is_storable(each.match)]
+    found = execute(SQL["hidden_unread"], {"user": user, "wanted": msgspec.json.encode(wanted).decode()})
+    return dict(found.fetchall())

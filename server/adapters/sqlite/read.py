@@ -26,7 +26,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import Budget, bounded, cut_page, is_cursor, is_storable
-from server.core.people import Person
+from server.core.people import Person, Unread
 from server.core.revocations import Revocation, RevocationPage
 
 R = TypeVar("R")
@@ -225,9 +225,9 @@ class Reader:
         """Read what is kept of each user."""
         return self._in_snapshot(lambda: people.people(self._execute, users))
 
-    def hidden_unread(self, user: UserId, matches: Sequence[MatchId]) -> Mapping[MatchId, int]:
-        """Count unread messages of those whom the user blocked."""
-        return people.hidden_unread(self._execute, user, matches) if is_storable(user) else {}
+    def hidden_unread(self, user: UserId, among: Sequence[Unread]) -> Mapping[MatchId, int]:
+        """Count unread messages and missed calls of those whom the user blocked."""
+        return people.hidden_unread(self._execute, user, among) if is_storable(user) else {}
 
     # ---- revocations
 

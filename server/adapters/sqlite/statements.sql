@@ -76,14 +76,16 @@ INSERT OR REPLACE INTO presence (user_id, status, status_text, last_seen, versio
 
 -- name: hidden_unread
 SELECT x.match_id, count(*)
-FROM json_each(:matches) wanted
-CROSS JOIN matches x ON x.match_id = wanted.value
-CROSS JOIN members m ON m.match_no = x.match_no AND m.until_seq IS NULL
-AND m.user_no = (SELECT user_no FROM users WHERE user_id = :user)
-CROSS JOIN entries e ON e.match_no = x.match_no AND e.seq > max(m.read, coalesce(m.own_read, 0)) AND e.kind = 1
-CROSS JOIN users u ON u.user_no = e.sender_no
-CROSS JOIN blocks b ON b.blocker = :user AND b.blocked = u.user_id
-WHERE (SELECT count(*) FROM members o WHERE o.match_no = x.match_no AND o.until_seq IS NULL) > 2
+FROM json_each(:wanted) wanted
+CROSS JOIN matches x ON x.match_id = wanted.value ->> 0
+CROSS JOIN entries e ON e.match_no = x.match_no AND e.seq > wanted.value ->> 1 AND e.seq <= wanted.value ->> 2
+LEFT JOIN users u ON u.user_no = e.sender_no
+WHERE EXISTS (
+    SELECT 1 FROM blocks b WHERE b.blocker = :user AND b.blocked = CASE
+        WHEN e.kind = 1 THEN u.user_id
+        WHEN e.kind = 3 AND CAST(e.body AS TEXT) ->> 'state' = 'missed' THEN CAST(e.body AS TEXT) ->> 'caller'
+    END
+)
 GROUP BY x.match_id;
 
 -- name: add_entry

@@ -39,7 +39,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import END
-from server.core.people import Person, PresenceWish, PrivateReadSet
+from server.core.people import Person, PresenceWish, PrivateReadSet, Unread
 from server.core.revocations import Revocation, RevocationPage
 from server.ports import Clock
 
@@ -185,9 +185,9 @@ class SqliteStore:
         """Block, or take it back."""
         return await self._writer.run(lambda writer: writer.set_block(user, other, is_on=is_on))
 
-    async def hidden_unread(self, user: UserId, matches: Sequence[MatchId]) -> Mapping[MatchId, int]:
-        """Count unread messages of those whom the user blocked."""
-        return await self._reader().run(lambda reader: reader.hidden_unread(user, matches))
+    async def hidden_unread(self, user: UserId, among: Sequence[Unread]) -> Mapping[MatchId, int]:
+        """Count unread messages and missed calls of those whom the user blocked."""
+        return await self._reader().run(lambda reader: reader.hidden_unread(user, among))
 
     async def set_presence(self, user: UserId, wish: PresenceWish) -> Person | Refused:
         """Change how the user is shown."""

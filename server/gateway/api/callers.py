@@ -36,11 +36,12 @@ class Callers:
         """Return whom a user's token speaks for; None for the backend. Requests are counted, and what they mint."""
         return await self._identify(request, mints=mints)
 
-    async def user_or_backend(self, request: Request, user: UserId) -> None:
-        """Let the backend pass, and `user`."""
+    async def user_or_backend(self, request: Request, user: UserId) -> Claims | None:
+        """Let the backend pass (None), and `user`."""
         claims = await self.anyone(request)
         if claims is not None and claims.user != user:
             raise Problem(ErrorCode.FORBIDDEN, "this is another user's")
+        return claims
 
     async def _identify(self, request: Request, *, mints: bool) -> Claims | None:
         scheme, _, credential = request.headers.get("authorization", "").partition(" ")

@@ -19,6 +19,7 @@ from protocol.schema import protocol_document
 from server.core.calls import CallSettings
 from server.core.readiness import Ready
 from server.gateway.api.answers import JSON, Problem, answer, error
+from server.gateway.api.blocks import BlockEndpoints, BlocksAnswer
 from server.gateway.api.calls import CallEndpoints, CallsAnswer
 from server.gateway.api.endpoints import Endpoints
 from server.gateway.api.limits import tell_limits
@@ -69,6 +70,7 @@ class HttpParts(Struct, frozen=True):
     endpoints: Endpoints
     calls: CallEndpoints
     presence: PresenceEndpoints
+    blocks: BlockEndpoints
     readiness: Callable[[], Awaitable[Ready]]
     telemetry: Callable[[], Telemetry] | None
     web: Path
@@ -124,6 +126,18 @@ PRESENCE_OPERATIONS: Final = (
 )  # fmt: skip
 
 
+BLOCKS: Final = "/v1/users/{user}/blocks"
+BLOCK_OPERATIONS: Final = (
+    Operation("GET", BLOCKS, "list_blocks", "List everybody whom a user has blocked.", "API key, the user", None,
+              {200: BlocksAnswer}),
+    Operation("PUT", f"{BLOCKS}/{{other}}", "put_block", "Have a user block another one.", "API key, the user", None,
+              {204: None}),
+    Operation("DELETE", f"{BLOCKS}/{{other}}", "end_block", "Take a block back.", "API key, the user", None, {204: None}),
+)  # fmt: skip
+
+ALL_OPERATIONS: Final = (*OPERATIONS, *CALL_OPERATIONS, *PRESENCE_OPERATIONS, *BLOCK_OPERATIONS)
+
+
 def application(parts: HttpParts) -> Starlette:
     """Make the ASGI application of the whole HTTP side."""
     site = Site(parts.web)
@@ -131,9 +145,10 @@ def application(parts: HttpParts) -> Starlette:
         *_api_routes(parts.endpoints, OPERATIONS),
         *_api_routes(parts.calls, CALL_OPERATIONS),
         *_api_routes(parts.presence, PRESENCE_OPERATIONS),
+        *_api_routes(parts.blocks, BLOCK_OPERATIONS),
         *_state_routes(parts.readiness, parts.telemetry),
         _route("/protocol.json", _document(protocol_document())),
-        _route("/openapi.json", _document(openapi_document((*OPERATIONS, *CALL_OPERATIONS, *PRESENCE_OPERATIONS)))),
+        _route("/openapi.json", _document(openapi_document(ALL_OPERATIONS))),
         *(_route(path, site.serve) for path in site.paths),
     ]
     if parts.development_key is not None:
@@ -164,7 +179,7 @@ def _state_routes(
 
 
 def _api_routes(
-    endpoints: Endpoints | CallEndpoints | PresenceEndpoints, operations: Sequence[Operation]
+    endpoints: Endpoints | CallEndpoints | PresenceEndpoints | BlockEndpoints, operations: Sequence[Operation]
 ) -> list[Route]:
     by_path: dict[str, dict[str, Handler]] = {}
     for each in operations:

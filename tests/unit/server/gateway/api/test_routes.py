@@ -12,14 +12,13 @@ from starlette.types import Message
 from protocol.errors import ErrorCode
 from server.core.readiness import Ready
 from server.gateway.api.answers import Problem
+from server.gateway.api.blocks import BlockEndpoints
 from server.gateway.api.calls import CallEndpoints
 from server.gateway.api.endpoints import Endpoints
 from server.gateway.api.presence import PresenceEndpoints
-from server.gateway.api.routes import CALL_OPERATIONS, OPERATIONS, PRESENCE_OPERATIONS, HttpParts, application
+from server.gateway.api.routes import ALL_OPERATIONS, HttpParts, application
 from server.ports import StoreUnavailable
 from server.telemetry import Telemetry
-
-ALL_OPERATIONS = (*OPERATIONS, *CALL_OPERATIONS, *PRESENCE_OPERATIONS)
 
 
 class Failing:
@@ -49,6 +48,7 @@ async def call(
         cast("Endpoints", failing),
         cast("CallEndpoints", failing),
         cast("PresenceEndpoints", failing),
+        cast("BlockEndpoints", failing),
         readiness,
         Telemetry,
         Path("/none"),
