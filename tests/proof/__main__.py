@@ -11,7 +11,23 @@ from typing import Final
 
 import uvloop
 
-from tests.proof import bus, calls, cluster, kept, live, once, order, overload, presence, resume, strangers, twins
+from tests.proof import (
+    bus,
+    calls,
+    cluster,
+    kept,
+    live,
+    once,
+    order,
+    outsiders,
+    overload,
+    presence,
+    resume,
+    returns,
+    strangers,
+    twins,
+    watched,
+)
 from tests.proof.claims import Check, Claim, Ground, count
 
 CLAIMS: Final[tuple[Claim, ...]] = (
@@ -19,12 +35,15 @@ CLAIMS: Final[tuple[Claim, ...]] = (
     order.CLAIM,
     once.CLAIM,
     resume.CLAIM,
+    returns.CLAIM,
     live.CLAIM,
     bus.CLAIM,
     presence.CLAIM,
+    watched.CLAIM,
     overload.CLAIM,
     calls.CLAIM,
     strangers.CLAIM,
+    outsiders.CLAIM,
     twins.CLAIM,
     cluster.CLAIM,
 )

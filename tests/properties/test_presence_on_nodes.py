@@ -57,6 +57,10 @@ nodes = st.integers(0, NODES - 1)
 others = st.integers(1, NODES - 1)
 users = st.sampled_from(USERS)
 choices = st.integers(0, 99)
+# Less than a command may take; less than a lease; more than a lease.
+lengths = st.sampled_from((0.1, 1.0, 3.0, 7.0, 10.5, 12.0))
+# Nothing; long enough to find a dead node; long enough for everybody to judge others again.
+quiet = st.sampled_from((0.0, 0.0, 14.0, 30.0))
 shown = st.sampled_from([Shown(), Shown(is_idle=True)])
 
 
@@ -75,37 +79,49 @@ class Comings(RuleBasedStateMachine):
     @initialize()
     def everybody_watches(self) -> None:
         self.life.pass_time(AT_ONCE_S)
-        for node in self.life.awake:
+        for node in self.life.alive:
             self.life.look(node, USERS)
 
-    def awake(self, place: int) -> LivingNode:
-        """Return the node at that place, or the next that is there and not frozen."""
+    def alive(self, place: int) -> LivingNode:
+        """Return the node at that place, or one that is there."""
         node = self.life.nodes[place]
-        return node if node is not None and not node.is_frozen else self.life.awake[0]
+        return self.life.alive[0] if node is None else node
 
     @rule(place=nodes, user=users, says=shown)
     def come(self, place: int, user: UserId, says: Shown) -> None:
-        self.life.come(self.awake(place), user, says)
+        self.life.come(self.alive(place), user, says)
 
     @rule(place=nodes, choice=choices, departure=st.sampled_from(Departure))
     def go(self, place: int, choice: int, departure: Departure) -> None:
-        node = self.awake(place)
+        node = self.alive(place)
         if node.sessions:
             self.life.go(node, node.sessions[choice % len(node.sessions)], departure)
 
     @rule(place=nodes, choice=choices, says=shown)
     def turn(self, place: int, choice: int, says: Shown) -> None:
-        node = self.awake(place)
+        node = self.alive(place)
         if node.sessions:
             self.life.turn(node, node.sessions[choice % len(node.sessions)], says)
 
     @rule(place=nodes, watched=st.sets(users))
     def look(self, place: int, watched: set[UserId]) -> None:
-        self.life.look(self.awake(place), sorted(watched))
+        self.life.look(self.alive(place), sorted(watched))
 
-    @rule(tenths=st.integers(0, 40))
-    def pass_time(self, tenths: int) -> None:
-        self.life.pass_time(tenths / 10)
+    @rule(
+        place=nodes, choice=choices, departure=st.sampled_from(Departure), seconds=st.sampled_from((0.0, 1.0, 1.9, 2.2))
+    )
+    def blink(self, place: int, choice: int, departure: Departure, seconds: float) -> None:
+        """Somebody's only connection, as often as not, is gone for a moment and back through whatever node."""
+        node = self.alive(place)
+        if node.sessions:
+            session = node.sessions[choice % len(node.sessions)]
+            self.life.go(node, session, departure)
+            self.life.pass_time(seconds)
+            self.life.come(self.alive(choice % NODES), session.user, session.shown)
+
+    @rule(seconds=st.sampled_from((0.0, 0.1, 0.7, 1.6, 2.3, 4.0, 16.0)))
+    def pass_time(self, seconds: float) -> None:
+        self.life.pass_time(seconds)
 
     @rule(place=others)
     def stop_or_start(self, place: int) -> None:
@@ -113,8 +129,8 @@ class Comings(RuleBasedStateMachine):
         if node is None:
             self.life.start(place)
             self.life.pass_time(AT_ONCE_S)
-            self.life.look(self.awake(place), USERS)
-        elif not node.is_frozen:
+            self.life.look(self.alive(place), USERS)
+        else:
             self.life.stop(place)
 
     @override
@@ -149,13 +165,17 @@ class OnRedis(Comings):
 
         return BusLife(self.loop, bus, NODES, bounds(REDIS.settle_s))
 
-    @rule(fault=st.sampled_from(FAULTS), place=others, tenths=st.integers(1, 120))
-    def suffer(self, fault: str, place: int, tenths: int) -> None:
+    @rule(fault=st.sampled_from(FAULTS), place=others, seconds=lengths, quiet_s=quiet)
+    def suffer(self, fault: str, place: int, seconds: float, quiet_s: float) -> None:
         """One rule, so that there is not more trouble than life."""
         began_s, node = self.life.now_s, self.life.nodes[place]
         if node is not None:
-            troubled, here_s, gone_s = getattr(self, fault)(place, tenths / 10)
+            was_troubled = self.life.is_troubled(place)
+            troubled, here_s, gone_s = getattr(self, fault)(place, seconds)
+            if was_troubled:  # Whoever fails again waits longer before the next attempt.
+                here_s, gone_s = here_s + AGAIN_S, gone_s + AGAIN_S
             self.life.trouble(troubled, began_s, self.life.now_s + here_s, self.life.now_s + gone_s)
+            self.life.pass_time(quiet_s)
 
     def kill(self, place: int, seconds: float) -> Suffered:
         del seconds
@@ -165,9 +185,18 @@ class OnRedis(Comings):
     def freeze(self, place: int, seconds: float) -> Suffered:
         """It is taken for dead after its lease, and finds out when it goes on."""
         self.redis.freeze(f"node{place}")
-        self.life.pass_time(seconds)
+        self.go_on(seconds)
         self.redis.thaw(f"node{place}")
         return place, RECOVERS_S, LINGERS_S
+
+    def go_on(self, seconds: float) -> None:
+        """People come and go meanwhile, on the node that is never hurt by itself."""
+        self.life.pass_time(seconds / 2)
+        here = self.alive(0)
+        if here.sessions:
+            self.life.go(here, here.sessions[0], Departure.LOST)
+        self.life.come(here, USERS[int(seconds * 10) % len(USERS)], Shown())
+        self.life.pass_time(seconds / 2)
 
     def lose_answer(self, place: int, seconds: float) -> Suffered:
         """A call is done, and its node does not know."""
@@ -193,7 +222,7 @@ class OnRedis(Comings):
 
     def away(self, seconds: float, *, is_emptied: bool) -> Suffered:
         self.redis.leave(is_emptied=is_emptied)
-        self.life.pass_time(seconds)
+        self.go_on(seconds)
         self.redis.come_back()
         return None, RECOVERS_S + AGAIN_S, LINGERS_S
 
@@ -204,7 +233,7 @@ class OnRedis(Comings):
         self.redis.close()
 
 
-EXAMPLES: Final = settings(max_examples=25, stateful_step_count=25)
+EXAMPLES: Final = settings(max_examples=15, stateful_step_count=25)
 
 
 def test_in_memory() -> None:

@@ -93,7 +93,6 @@ class LivingNode:
     eyes: Eyes
     task: asyncio.Task[None]
     sessions: list[Session] = field(default_factory=list)
-    is_frozen: bool = False
 
 
 class BusLife:
@@ -117,9 +116,9 @@ class BusLife:
         return self.loop.time()
 
     @property
-    def awake(self) -> list[LivingNode]:
-        """The nodes that live and are not frozen."""
-        return [node for node in self.nodes if node is not None and not node.is_frozen]
+    def alive(self) -> list[LivingNode]:
+        """The nodes that live."""
+        return [node for node in self.nodes if node is not None]
 
     def pass_time(self, seconds: float) -> None:
         """Let everybody live so long."""
@@ -204,6 +203,10 @@ class BusLife:
         From `here_s` on it sees and has what there is, from `gone_s` on nothing of what had gone lingers.
         """
         self._troubles.append((place, began_s, here_s, gone_s))
+
+    def is_troubled(self, place: int) -> bool:
+        """Whether the node there may not be itself yet."""
+        return any(where in (None, place) and here_s > self.now_s for where, _, here_s, _ in self._troubles)
 
     # ---- the end
 

@@ -30,6 +30,16 @@ class Loss(Enum):
     HANDOFF = "handoff"
 
 
+# So long after another connection of theirs ended so, somebody may still be shown by that one.
+_SHOWN_BY_ANOTHER_S: Final = {
+    Loss.GOODBYE: 1.5,
+    Loss.CLOSE: 4.0,
+    Loss.HANDOFF: 12.0,
+    Loss.KILL: 14.0,
+    Loss.SILENCE: 40.0,
+}
+
+
 class Stay(Struct):
     """A connection of `user`: it may count from `came_s` on and has to from `here_s`; `gone_s` is for ever while it is there.
 
@@ -200,13 +210,16 @@ def _chains(stays: Sequence[Stay], bounds: Bounds) -> list[Span]:
     # Until when whoever ended last may come back.
     holds_s = -FOR_EVER
     for stay in sorted(stays, key=lambda stay: stay.here_s):
-        if stay.here_s >= stay.gone_s:
+        if stay.here_s > stay.gone_s:
             continue
         held_s = stay.gone_s + bounds.grace_s.get(stay.loss, 0.0)
         if not chains or stay.here_s > max(holds_s, chains[-1][1]):
             chains.append((stay.here_s, stay.gone_s))
             holds_s = held_s
-        elif stay.gone_s >= chains[-1][1]:
+        elif stay.gone_s == chains[-1][1]:
+            # Nobody can tell which was the last.
+            holds_s = min(holds_s, held_s)
+        elif stay.gone_s > chains[-1][1]:
             chains[-1] = (chains[-1][0], stay.gone_s)
             holds_s = held_s
     return [(here_s + bounds.come_s, gone_s) for here_s, gone_s in chains if here_s + bounds.come_s < gone_s]
@@ -232,3 +245,35 @@ def without(spans: Iterable[Span], taken: Iterable[Span]) -> list[Span]:
 
 def _length(span: Span) -> float:
     return span[1] - span[0]
+
+
+# ---- what it took
+
+
+def delays(stays: Sequence[Stay], views: Sequence[View]) -> dict[Loss | None, list[float]]:
+    """Return how long after each loss the user was shown as gone (None: after each coming, as here), in every view that could tell."""
+    found: dict[Loss | None, list[float]] = defaultdict(list)
+    for view in views:
+        for stay in stays:
+            others = [other for other in stays if other.user == stay.user and other is not stay]
+            shown = [each for each in view.shown if each.presence.user == stay.user]
+            timeline = _timeline(shown, view.ended_s)
+            for loss, at_s, status in ((None, stay.came_s, "here"), (stay.loss, stay.gone_s, "gone")):
+                took_s = _took(timeline, at_s, status)
+                if took_s is None or at_s <= view.began_s:
+                    continue
+                if not any(_counts(other, at_s, at_s + took_s) for other in others):
+                    found[loss].append(took_s)
+    return found
+
+
+def _counts(stay: Stay, from_s: float, until_s: float) -> bool:
+    return stay.came_s <= until_s and stay.gone_s + _SHOWN_BY_ANOTHER_S[stay.loss] >= from_s
+
+
+def _took(timeline: Sequence[tuple[Span, str]], at_s: float, status: str) -> float | None:
+    """Return how long after `at_s` this was shown; None when it was so before, or never."""
+    before = [said for (began_s, _), said in timeline if began_s <= at_s]
+    if not before or before[-1] == status:
+        return None
+    return next((began_s - at_s for (began_s, _), said in timeline if began_s > at_s and said == status), None)

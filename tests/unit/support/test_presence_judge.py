@@ -16,6 +16,7 @@ from tests.support.presence_judge import (
     Stay,
     View,
     both,
+    delays,
     judge,
     without,
 )
@@ -88,6 +89,21 @@ def test_the_last_to_leave_counts() -> None:
     """A goodbye ends it, though the device before that only closed."""
     told = view(shown(10, ON, 2), shown(21, OFF, 3), shown(21.5, ON, 4))
     assert not found([stay(10, 20), stay(11, 21, Loss.GOODBYE), stay(21.5)], told)
+
+
+def test_of_two_who_leave_at_once_nobody_knows_the_last() -> None:
+    told = view(shown(10, ON, 2), shown(20, OFF, 3), shown(21, ON, 4))
+    assert not found([stay(10, 20), stay(20, 20, Loss.GOODBYE), stay(21)], told)
+
+
+def test_what_it_took() -> None:
+    """Only where it could be told: not when another connection of theirs still showed them."""
+    stays = [stay(10, 20, Loss.GOODBYE), stay(40, 50), stay(52, 60, Loss.GOODBYE)]
+    told = view(shown(10.2, ON, 2), shown(20.3, OFF, 3), shown(40.1, ON, 4), shown(60.1, OFF, 5))
+    took = delays(stays, [told])
+    assert [round(took_s, 6) for took_s in took[None]] == [0.2, 0.1]
+    assert [round(took_s, 6) for took_s in took[Loss.GOODBYE]] == [0.3, 0.1]
+    assert not took[Loss.CLOSE]
 
 
 def test_news_that_are_older_than_what_was_told() -> None:
