@@ -38,6 +38,7 @@ const TICKS = /** @type {Record<Ticks, {name: IconName, label: string}>} */ ({
 });
 
 const REASONS = /** @type {Record<string, string>} */ ({
+  refused: "This message cannot be delivered.",
   not_member: "You are no longer in this match.",
   too_large: "The message is too long.",
   expired: "It could not be sent for 30 days.",

@@ -3,9 +3,11 @@
 /** @import { Duologue, MatchView } from "../duologue.js" */
 /** @import { CallDesk } from "./calls.js" */
 
+import { ask, tell } from "./ask.js";
 import { composer } from "./composer.js";
-import { el, fill, iconButton } from "./dom.js";
-import { avatar, presenceLine, statusOf, titleOf, typingLine } from "./people.js";
+import { el, fill, icon, iconButton } from "./dom.js";
+import { menuButton } from "./menu.js";
+import { avatar, blockedIn, presenceLine, statusOf, titleOf, typingLine } from "./people.js";
 import { Timeline } from "./timeline.js";
 import { ago } from "./times.js";
 
@@ -69,18 +71,30 @@ export class Conversation {
       emptied: () => chat.typingStopped(this.id),
     });
     this.field = field;
+    this.form = form;
+    this.cut = el("div", { class: "cut", hidden: true });
     const back = iconButton("back", "Back to the list", goBack);
     back.classList.add("back");
     this.element = el(
       "main",
       { class: "conversation", "aria-label": `Conversation with ${title}` },
-      el("header", {}, back, this.picture, el("div", { class: "who" }, this.heading, this.line), this.#callButtons()),
+      el(
+        "header",
+        {},
+        back,
+        this.picture,
+        el("div", { class: "who" }, this.heading, this.line),
+        this.#callButtons(),
+        menuButton("More about this conversation", () => this.#menu()),
+      ),
       this.timeline.element,
       el("div", { class: "typing-slot" }, this.typing),
       form,
+      this.cut,
     );
     this.#listen();
     this.#showHead();
+    this.#showCut();
   }
 
   /** Fill in; call once the element is in the page. */
@@ -110,6 +124,11 @@ export class Conversation {
       chat.on("receipt", (event) => ours(event) && this.#refresh()),
       chat.on("typing", (event) => ours(event) && this.#showTyping(event.users)),
       chat.on("presence", () => this.#showHead()),
+      chat.on("blocked", () => {
+        this.#showHead();
+        this.#showCut();
+        this.#showOngoing();
+      }),
       chat.on("match", (event) => ours(event) && this.#changed(event.change)),
       chat.calls.on("ongoing", () => this.#showOngoing()),
       chat.calls.on("joined", () => this.#showOngoing()),
@@ -142,6 +161,7 @@ export class Conversation {
   /** @param {string} change */
   #changed(change) {
     this.#refresh();
+    this.#showCut(); // a group may have become a pair, or the other way round
     if (change !== "reset") return;
     this.#fill();
     if (this.timeline.hasRoom) void this.#older();
@@ -188,7 +208,77 @@ export class Conversation {
   #showHead() {
     fill(this.picture, avatar(this.#match.others, statusOf(this.chat, this.#match)));
     this.heading.textContent = titleOf(this.#match);
-    this.line.textContent = presenceLine(this.chat, this.#match, ago);
+    const line = presenceLine(this.chat, this.#match, ago);
+    fill(this.line, this.#match.private_read && icon("private", "You read privately"), line);
+    this.line.title = line;
+  }
+
+  #menu() {
+    const { private_read, others } = this.#match;
+    return [
+      {
+        label: "Read privately",
+        hint: "Others do not see what you have read",
+        icon: /** @type {const} */ ("private"),
+        checked: private_read,
+        press: () => void this.#readPrivately(!private_read),
+      },
+      ...others.map((user) =>
+        this.chat.blocked.has(user)
+          ? { label: `Unblock ${user}`, icon: /** @type {const} */ ("block"), press: () => void this.#unblock(user) }
+          : {
+              label: `Block ${user}…`,
+              icon: /** @type {const} */ ("block"),
+              grave: true,
+              press: () => this.#block(user),
+            },
+      ),
+    ];
+  }
+
+  /** @param {boolean} on */
+  async #readPrivately(on) {
+    try {
+      await this.chat.setPrivateRead(this.id, on);
+    } catch (error) {
+      tell("Read privately", error);
+    }
+  }
+
+  /** @param {string} user */
+  #block(user) {
+    const group = this.#match.others.length > 1;
+    const between = `No messages and no calls between you, and neither sees whether the other is here.`;
+    ask({
+      title: `Block ${user}?`,
+      text: [
+        group ? `You do not see what ${user} writes in groups any more, nor what they wrote. ${between}` : between,
+        `${user} is not told. You can take it back at any time.`,
+      ],
+      yes: `Block ${user}`,
+      act: () => this.chat.block(user),
+    });
+  }
+
+  /** @param {string} user */
+  async #unblock(user) {
+    try {
+      await this.chat.unblock(user);
+      if (!this.form.hidden) this.field.focus();
+    } catch (error) {
+      tell(`Unblock ${user}`, error);
+    }
+  }
+
+  /** In place of the field: why there is nothing to write here. */
+  #showCut() {
+    const user = blockedIn(this.chat, this.#match);
+    this.cut.hidden = user === undefined;
+    this.form.hidden = user !== undefined;
+    if (user === undefined) return;
+    const button = el("button", { class: "secondary", type: "button" }, `Unblock ${user}`);
+    button.addEventListener("click", () => void this.#unblock(user));
+    fill(this.cut, icon("block"), el("p", {}, `You have blocked ${user}. Nothing passes between you.`), button);
   }
 
   #callButtons() {
@@ -207,7 +297,9 @@ export class Conversation {
     const { calls } = this.chat;
     const known = calls.ongoing(this.id);
     const mine = calls.current?.match === this.id;
-    for (const button of this.ways?.children ?? []) button.toggleAttribute("hidden", known !== undefined || mine);
+    const cut = blockedIn(this.chat, this.#match) !== undefined;
+    for (const button of this.ways?.children ?? [])
+      button.toggleAttribute("hidden", known !== undefined || mine || cut);
     if (!this.join) return;
     this.join.hidden = known === undefined && !mine;
     this.join.textContent = mine ? "Show call" : known?.mine ? "Continue here" : "Join call";
@@ -216,6 +308,7 @@ export class Conversation {
   /** @param {string[]} users */
   #showTyping(users) {
     this.typing.hidden = users.length === 0;
-    if (this.typing.lastElementChild) this.typing.lastElementChild.textContent = typingLine(users);
+    if (this.typing.lastElementChild)
+      this.typing.lastElementChild.textContent = typingLine(users, this.chat.recordingIn(this.id));
   }
 }

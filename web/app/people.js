@@ -1,6 +1,6 @@
 /** How people and matches are called and pictured. */
 
-/** @import { Duologue, MatchView } from "../duologue.js" */
+/** @import { Duologue, MatchView, Presence } from "../duologue.js" */
 
 import { el } from "./dom.js";
 
@@ -31,8 +31,13 @@ function tone(name) {
 export function avatar(names, status) {
   const shown = names.length > 1 ? names.slice(0, 2) : [names[0] ?? "?"];
   const faces = shown.map((name) => el("span", { class: `face tone-${tone(name)}` }, initials(name)));
-  const dot = status !== undefined && el("span", { class: "dot", "data-status": status });
-  return el("span", { class: names.length > 1 ? "avatar group" : "avatar", "aria-hidden": "true" }, ...faces, dot);
+  const corner = status !== undefined && dot(status);
+  return el("span", { class: names.length > 1 ? "avatar group" : "avatar", "aria-hidden": "true" }, ...faces, corner);
+}
+
+/** The sign of a status: colours differ, and so do shapes. @param {string} status */
+export function dot(status) {
+  return el("span", { class: "dot", "data-status": status, "aria-hidden": "true" });
 }
 
 /** What a match is called. @param {MatchView} match */
@@ -41,31 +46,79 @@ export function titleOf(match) {
   return match.others.join(", ");
 }
 
-/** Online if anyone else is. @param {Duologue} chat @param {MatchView} match */
+/** @typedef {Presence["status"]} PresenceStatus */
+
+/** Of several people the first of these that one of them is. @type {PresenceStatus[]} */
+const MOST_TELLING = ["online", "away", "dnd", "offline"];
+
+const WORDS = /** @type {Record<PresenceStatus, string>} */ ({
+  online: "Online",
+  away: "Away",
+  dnd: "Do not disturb",
+  offline: "Offline",
+  unknown: "",
+});
+
+/** How the others are, in one word. @param {Duologue} chat @param {MatchView} match @returns {PresenceStatus} */
 export function statusOf(chat, match) {
   const all = match.others.map((user) => chat.presence(user).status);
-  return all.find((status) => status === "online") ?? all.find((status) => status === "offline") ?? "unknown";
+  return MOST_TELLING.find((status) => all.includes(status)) ?? "unknown";
+}
+
+/** The one other, whom this user has blocked; a group goes on. @param {Duologue} chat @param {MatchView} match */
+export function blockedIn(chat, match) {
+  const [other] = match.others;
+  return match.others.length === 1 && other !== undefined && chat.blocked.has(other) ? other : undefined;
 }
 
 /**
- * A line about who is there or writing.
+ * A line about who is there and how.
  * @param {Duologue} chat
  * @param {MatchView} match
  * @param {(micros: number) => string} ago
  */
 export function presenceLine(chat, match, ago) {
   if (match.others.length > 1) {
-    const online = match.others.filter((user) => chat.presence(user).status === "online").length;
-    return `${match.members.length} people${online ? `, ${online} online` : ""}`;
+    const here = match.others.filter((user) => isHere(chat.presence(user))).length;
+    const blocked = match.others.filter((user) => chat.blocked.has(user)).length;
+    return [`${match.members.length} people`, here && `${here} online`, blocked && `${blocked} blocked`]
+      .filter(Boolean)
+      .join(", ");
   }
-  const { status, last_seen } = chat.presence(match.others[0] ?? "");
-  if (status === "online") return "Online";
-  if (status === "unknown") return "";
-  return last_seen ? `Last seen ${ago(last_seen)}` : "Offline";
+  if (blockedIn(chat, match) !== undefined) return "Blocked";
+  return howIs(chat.presence(match.others[0] ?? ""), ago);
 }
 
-/** @param {string[]} users */
-export function typingLine(users) {
-  if (users.length === 1) return `${users[0]} is typing…`;
+/**
+ * "Do not disturb · In an exam", "Last seen 5 minutes ago", or nothing where nobody can tell.
+ * @param {Presence} presence
+ * @param {(micros: number) => string} ago
+ */
+function howIs({ status, text, last_seen }, ago) {
+  if (status === "offline" && last_seen !== undefined) return `Last seen ${ago(last_seen)}`;
+  return [WORDS[status], text].filter(Boolean).join(" · ");
+}
+
+/**
+ * As much of that as is news beside the dot in the list: their own words, or when they were here.
+ * @param {Duologue} chat
+ * @param {MatchView} match
+ * @param {(micros: number) => string} ago
+ */
+export function mood(chat, match, ago) {
+  if (match.others.length !== 1) return "";
+  const { status, text, last_seen } = chat.presence(match.others[0] ?? "");
+  if (status === "offline") return last_seen === undefined ? "" : `seen ${ago(last_seen)}`;
+  return text ?? "";
+}
+
+/** @param {Presence} presence */
+function isHere({ status }) {
+  return status === "online" || status === "away" || status === "dnd";
+}
+
+/** Who writes, and who records. @param {string[]} users @param {string[]} recording */
+export function typingLine(users, recording) {
+  if (users.length === 1) return `${users[0]} is ${recording.length ? "recording" : "typing"}…`;
   return users.length ? `${users.slice(0, 3).join(", ")} are typing…` : "";
 }

@@ -1,12 +1,14 @@
 /** The list of matches, and above it who is signed in. */
 
 /** @import { Duologue, Entry, MatchView } from "../duologue.js" */
+/** @import { IconName } from "./dom.js" */
 
+import { accountButton } from "./account.js";
 import { callTitle } from "./call_words.js";
 import { el, fill, icon, iconButton, set } from "./dom.js";
-import { avatar, statusOf, titleOf, typingLine } from "./people.js";
+import { avatar, blockedIn, mood, presenceLine, statusOf, titleOf, typingLine } from "./people.js";
 import { themeButton } from "./theme.js";
-import { shortTimeOf } from "./times.js";
+import { ago, shortTimeOf } from "./times.js";
 
 export class Sidebar {
   /** @type {Map<string, HTMLButtonElement>} */
@@ -27,6 +29,7 @@ export class Sidebar {
     this.openMatch = open;
     this.newMatch = newMatch;
     this.list = el("ul", { class: "matches" });
+    this.total = el("span", { class: "badge", role: "img", hidden: true });
     this.empty = el("div", { class: "empty" });
     this.more = el("button", { class: "more", type: "button", hidden: true }, "Older conversations");
     this.more.addEventListener("click", () => void chat.moreMatches().catch(() => {}));
@@ -36,18 +39,24 @@ export class Sidebar {
       el(
         "header",
         {},
-        el("span", { class: "me" }, avatar([chat.user]), el("span", { class: "name" }, chat.user)),
+        accountButton(chat),
         iconButton("headset", "Test camera, sound and connection", check),
         themeButton(),
         iconButton("leave", "Sign out", signOut),
       ),
-      el("div", { class: "title" }, el("h1", {}, "Chats"), newMatch && iconButton("add", "New match", newMatch)),
+      el(
+        "div",
+        { class: "title" },
+        el("h1", {}, "Chats"),
+        this.total,
+        newMatch && iconButton("add", "New match", newMatch),
+      ),
       this.list,
       this.more,
       this.empty,
     );
     this.list.addEventListener("keydown", (event) => this.#move(event));
-    for (const name of /** @type {const} */ (["match", "entry", "outbox", "presence", "typing", "ready"])) {
+    for (const name of /** @type {const} */ (["match", "entry", "outbox", "presence", "typing", "blocked", "ready"])) {
       chat.on(name, () => this.#soon());
     }
     this.#show();
@@ -64,6 +73,11 @@ export class Sidebar {
     const at = this.#buttons.get(this.#open) ?? this.list.querySelector("button");
     if (at) at.focus();
     else this.element.querySelector("button")?.focus();
+  }
+
+  /** Draw it again: times are said from now. */
+  refresh() {
+    this.#soon();
   }
 
   /** Many events, one drawing. */
@@ -89,6 +103,10 @@ export class Sidebar {
     this.#order(matches);
     this.more.hidden = !this.chat.hasMoreMatches || this.chat.status.state !== "online";
     this.#showEmpty(matches.length === 0);
+    const { unread } = this.chat;
+    set(this.total, { "aria-label": `${unread} unread in all` });
+    this.total.textContent = many(unread);
+    this.total.hidden = unread === 0;
   }
 
   /** @param {MatchView} match @param {boolean} tabStop */
@@ -103,24 +121,33 @@ export class Sidebar {
     const title = titleOf(match);
     const status = statusOf(this.chat, match);
     const preview = this.#preview(match);
-    const when = match.last_at ? shortTimeOf(match.last_at) : "";
+    const feels = mood(this.chat, match, ago);
+    const at = preview.at ?? match.last_at;
+    const when = at ? shortTimeOf(at) : "";
     const open = match.match === this.#open;
     const unread = match.unread > 0 ? `${match.unread} unread` : "";
-    const label = [title, status === "online" ? "online" : "", unread, preview.text, when].filter(Boolean).join(", ");
+    const how = match.others.length === 1 ? presenceLine(this.chat, match, ago) : status === "online" ? "Online" : "";
+    const label = [title, how, unread, preview.text, when].filter(Boolean).join(", ");
     set(button, { "aria-current": open ? "true" : undefined, "aria-label": label, tabindex: tabStop ? 0 : -1 });
-    const picture = JSON.stringify([label, status, preview]);
+    const picture = JSON.stringify([label, status, preview, feels]);
     if (button.dataset.drawn === picture) return;
     button.dataset.drawn = picture;
     fill(
       button,
       avatar(match.others, status),
-      el("span", { class: "title-line" }, el("span", { class: "name" }, title), el("span", { class: "when" }, when)),
+      el(
+        "span",
+        { class: "title-line" },
+        el("span", { class: "name" }, title),
+        el("span", { class: "mood", title: feels }, feels),
+        el("span", { class: "when" }, when),
+      ),
       el(
         "span",
         { class: preview.typing ? "preview typing" : "preview" },
-        preview.waiting && icon(preview.failed ? "failed" : "clock"),
+        preview.sign && icon(preview.sign),
         el("span", {}, preview.text),
-        match.unread > 0 && el("span", { class: "badge" }, match.unread > 99 ? "99+" : String(match.unread)),
+        match.unread > 0 && el("span", { class: "badge" }, many(match.unread)),
       ),
     );
   }
@@ -134,13 +161,25 @@ export class Sidebar {
     if (focused instanceof HTMLElement && this.list.contains(focused)) focused.focus();
   }
 
-  /** @param {MatchView} match */
+  /**
+   * @param {MatchView} match
+   * @returns {{text: string, at?: number | undefined, typing?: boolean, sign?: IconName}}
+   */
   #preview(match) {
-    const typing = typingLine(this.chat.typingIn(match.match));
-    const unsent = this.chat.unsent(match.match).at(-1);
-    const failed = unsent?.state === "failed";
-    const text = unsent ? `You: ${unsent.body.text ?? ""}` : this.#words(match.last, match.others.length > 1);
-    return { text: typing || text, typing: typing !== "", waiting: !typing && unsent !== undefined, failed };
+    const { chat } = this;
+    const typing = typingLine(chat.typingIn(match.match), chat.recordingIn(match.match));
+    if (typing) return { text: typing, typing: true };
+    const unsent = chat.unsent(match.match).at(-1);
+    if (unsent) return { text: `You: ${unsent.body.text ?? ""}`, sign: unsent.state === "failed" ? "failed" : "clock" };
+    if (blockedIn(chat, match) !== undefined) return { text: "Blocked", sign: "block" };
+    const last = this.#lastShown(match);
+    return { text: this.#words(last, match.others.length > 1), at: last?.created_at };
+  }
+
+  /** What is hidden from this user moves nothing. @param {MatchView} match */
+  #lastShown({ match, last }) {
+    if (last?.type !== "skip") return last;
+    return [...this.chat.entries(match).entries].reverse().find(({ type }) => type !== "skip") ?? null;
   }
 
   /** @param {Entry | null} last @param {boolean} group */
@@ -172,4 +211,9 @@ export class Sidebar {
     event.preventDefault();
     buttons[Math.max(0, Math.min(buttons.length - 1, to))]?.focus();
   }
+}
+
+/** @param {number} count */
+function many(count) {
+  return count > 99 ? "99+" : String(count);
 }

@@ -17,6 +17,8 @@ const NEAR_START_PX = 600;
 export class Timeline {
   /** @type {Row[]} In the order shown; unsent ones at the end. */
   #rows = [];
+  /** The oldest entry given, which may be one that has no row. @type {Entry | undefined} */
+  #oldest;
   #newBelow = 0;
   #newFrom = Number.POSITIVE_INFINITY;
   #stick = true;
@@ -51,13 +53,13 @@ export class Timeline {
     new ResizeObserver(() => this.#stick && this.toEnd()).observe(this.scroller);
   }
 
-  /** `created_at` of the first entry shown. */
+  /** `created_at` of the oldest entry given. */
   get first() {
-    return this.#rows.find((row) => row.seq > 0)?.at;
+    return this.#oldest?.created_at;
   }
 
   get firstSeq() {
-    return this.#rows.find((row) => row.seq > 0)?.seq ?? Number.POSITIVE_INFINITY;
+    return this.#oldest?.seq ?? Number.POSITIVE_INFINITY;
   }
 
   get isAtEnd() {
@@ -84,6 +86,7 @@ export class Timeline {
   /** Show nothing. */
   clear() {
     this.#rows = [];
+    this.#oldest = undefined;
     fill(this.list);
     this.#stick = true;
     this.#countNew(0);
@@ -93,6 +96,7 @@ export class Timeline {
   prepend(entries) {
     const limit = this.firstSeq;
     const older = entries.filter(({ seq }) => seq < limit);
+    this.#oldest = older[0] ?? this.#oldest;
     const rows = older.filter((entry) => this.#isNewest(entry, older)).flatMap((entry) => this.#rowOf(entry) ?? []);
     const { scrollHeight, scrollTop } = this.scroller;
     this.list.prepend(...rows.map((row) => row.element));
@@ -107,6 +111,7 @@ export class Timeline {
   append(entry) {
     const mine = entry.type === "message" && entry.sender === this.options.me;
     const waiting = mine ? this.#rows.findIndex((row) => row.seq === 0 && row.clientId === entry.client_id) : -1;
+    this.#oldest ??= entry;
     if (entry.type === "call") this.#dropCall(entry.call);
     const row = waiting < 0 ? this.#rowOf(entry) : this.#take(waiting, /** @type {MessageEntry} */ (entry));
     if (!row) return;

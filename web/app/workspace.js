@@ -59,6 +59,8 @@ export class Workspace {
     const { signal } = this.#listening;
     globalThis.addEventListener("hashchange", () => this.#follow(), { signal });
     document.addEventListener("keydown", (event) => this.#key(event), { signal });
+    const minute = setInterval(() => this.sidebar?.refresh(), 60_000);
+    signal.addEventListener("abort", () => clearInterval(minute));
     this.#follow();
     this.#showTitle();
     chat.connect();
@@ -134,6 +136,8 @@ export class Workspace {
   #showTitle() {
     const plain = this.chat.unread ? `(${this.chat.unread}) Duologue` : "Duologue";
     document.title = this.desk.ringing || plain;
+    // Of an installed page: the number on its picture.
+    void navigator.setAppBadge?.(this.chat.unread).catch(() => {});
   }
 
   /** @param {KeyboardEvent} event */
