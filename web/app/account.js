@@ -110,9 +110,16 @@ function radio({ status, label, hint }, current) {
   return el(
     "label",
     { class: "status-choice" },
-    el("input", { type: "radio", name: "status", value: status, checked: status === current }),
+    el("input", {
+      type: "radio",
+      name: "status",
+      value: status,
+      checked: status === current,
+      "aria-label": label,
+      "aria-describedby": `why-${status}`,
+    }),
     dot(status),
-    el("span", { class: "what" }, el("span", {}, label), el("span", { class: "why" }, hint)),
+    el("span", { class: "what" }, el("span", {}, label), el("span", { class: "why", id: `why-${status}` }, hint)),
   );
 }
 

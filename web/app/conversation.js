@@ -218,7 +218,7 @@ export class Conversation {
     return [
       {
         label: "Read privately",
-        hint: "Others do not see what you have read",
+        hint: "Nobody sees what you have read",
         icon: /** @type {const} */ ("private"),
         checked: private_read,
         press: () => void this.#readPrivately(!private_read),
