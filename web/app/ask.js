@@ -20,7 +20,7 @@ export function ask({ title, text, yes, act }) {
     {},
     ...text.map((each) => el("p", {}, each)),
     problem,
-    el("div", { class: "choice" }, no, sure),
+    el("div", { class: "answers" }, no, sure),
   );
   const dialog = show(title, form);
   no.addEventListener("click", () => dialog.close());
