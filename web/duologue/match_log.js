@@ -193,7 +193,7 @@ export class MatchLog {
   markRead(seq) {
     const to = Math.min(seq, this.lastSeq);
     if (!this.#advance(this.me, to, to)) return false;
-    this.#recount();
+    this.recount();
     return true;
   }
 
@@ -328,7 +328,8 @@ export class MatchLog {
     return true;
   }
 
-  #recount() {
+  /** Count what is unread in what is held; a guess where that does not reach back to what was read. */
+  recount() {
     const read = this.mine.read;
     if (read >= this.#counted) {
       this.unread = 0;

@@ -30,6 +30,7 @@ const RELOAD_PAGE = 50;
 /** How often a repair is tried while the server says "not now" (many matches repaired at once, a store that is away). */
 const REPAIR_TRIES = 8;
 const REPAIR_PAUSE_MS = 1000;
+const UNREAD_TRIES = 4;
 /** `hello` has to fit in a frame of 64 KiB, beside a token of 4 KiB. */
 const CURSORS_MAX_BYTES = 56_000;
 /** A cursor without its match. */
@@ -187,22 +188,30 @@ export class Matches {
   async #showAnew(log, again) {
     await this.#repairing.get(log.match);
     if (again) await this.#repair(log, () => this.#readAnew(log));
-    await this.#askUnread(log);
+    log.recount();
+    this.dirty.add(log.match);
+    this.options.changed(log.match, "unread");
+    if (log.unreadIsGuess) await this.#askUnread(log);
   }
 
-  /** Ask for the unread count again. @param {MatchLog} log */
+  /** Ask for the unread count again; what this user has read may have to become known there first. @param {MatchLog} log */
   async #askUnread(log) {
     try {
-      // The newest match older than just after this one's newest entry: this one, unless it has changed meanwhile.
-      const message = { type: "matches", before: log.lastAt + 1, limit: 1 };
-      /** @type {{matches: MatchSummary[]}} */
-      const { matches } = await this.options.request(message);
-      const summary = matches[0];
-      if (summary?.match !== log.match || summary.last_seq !== log.lastSeq) return;
-      log.unread = summary.unread;
-      log.unreadIsGuess = false;
-      this.dirty.add(log.match);
-      this.options.changed(log.match, "unread");
+      for (let tries = 1; tries <= UNREAD_TRIES && log.unreadIsGuess; tries += 1) {
+        if (tries > 1) await new Promise((resume) => setTimeout(resume, REPAIR_PAUSE_MS));
+        // The newest match older than just after this one's newest entry: this one, unless it has changed meanwhile.
+        const message = { type: "matches", before: log.lastAt + 1, limit: 1 };
+        /** @type {{matches: MatchSummary[]}} */
+        const { matches } = await this.options.request(message);
+        const summary = matches[0];
+        const told = summary?.members.find(({ user }) => user === this.options.me);
+        if (summary?.match !== log.match || summary.last_seq !== log.lastSeq) continue;
+        if ((told?.read ?? 0) < log.mine.read) continue;
+        log.unread = summary.unread;
+        log.unreadIsGuess = false;
+        this.dirty.add(log.match);
+        this.options.changed(log.match, "unread");
+      }
     } catch {
       // The next welcome tells it.
     }

@@ -280,7 +280,8 @@ test("an unread count that cannot be known here is asked for", async () => {
   socket.push({ type: "receipt", match: "m1", user: "alice", delivered: 50, read: 45 });
   const asked = await socket.expect("matches");
   const told = play.next("unread", ({ unread }) => unread === 4);
-  socket.ok(asked, { matches: [summary(50, { unread: 4 })], complete: false });
+  const members = [{ user: "alice", delivered: 50, read: 45 }];
+  socket.ok(asked, { matches: [summary(50, { unread: 4, members })], complete: false });
   await told;
   await play.chat.close();
 });
