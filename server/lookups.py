@@ -186,9 +186,12 @@ class Lookups:
 
         watched = self._parts.watches.watched(peer)
         if watched:
-            self.read(peer, None, partial(self._watch_partners, peer, watched, next(self._asked)), told)
+            watch = partial(self._watch_partners, peer, watched, next(self._asked), is_answer=tell)
+            self.read(peer, None, watch, told)
 
-    async def _watch_partners(self, peer: Peer, users: Sequence[UserId], number: int) -> Sequence[Presence]:
+    async def _watch_partners(
+        self, peer: Peer, users: Sequence[UserId], number: int, *, is_answer: bool = True
+    ) -> Sequence[Presence]:
         """Have `peer` watch those of `users` whom it may see, which are partners, and return how they are."""
         partners = await self._parts.store.partners(peer.user, users)
         viewer = await self._parts.people.read(peer.user)
@@ -198,7 +201,9 @@ class Lookups:
             peer.watch = number
             # Watched first, read then: a change between the two is told as news.
             self._parts.bus.unwatch(self._parts.watches.watch(peer, watched))
-            peer.outbox.watch_only(watched)
+            # What is held back of those whose state is read now would be older than that.
+            peer.outbox.watch_only(() if is_answer else watched)
         states = await self._parts.bus.watch(watched) if watched else ()
+        self._parts.watches.read(states)
         viewer = self._parts.people.person(peer.user) or viewer
         return [state for state in states if not viewer.is_apart_from(state.user)]

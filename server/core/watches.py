@@ -1,11 +1,11 @@
 """Which connections of this node want to know how which users are, and what was said of them last. Pure.
 
-A change that is not newer than what was said (by its version `v`) is dropped, so that news that took different ways cannot
-turn back time. Memory is proportional to what is watched.
+A change that is not newer than what was said, or older than what was read (by its version `v`), is dropped, so that news
+that took different ways cannot turn back time. Memory is proportional to what is watched.
 """
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from protocol.from_server import Presence, Status
 from protocol.ids import UserId
@@ -21,7 +21,8 @@ class Watches(Generic[Watcher]):
     def __init__(self) -> None:
         self._watched_by: dict[UserId, dict[Watcher, None]] = {}
         self._watches: dict[Watcher, tuple[UserId, ...]] = {}
-        self._told: dict[UserId, int] = {}
+        # The newest version of each user, and whether it is news all the same: somebody read it, or was told of no state.
+        self._told: dict[UserId, tuple[int, bool]] = {}
 
     def __len__(self) -> int:
         """Count the connections that watch somebody."""
@@ -55,11 +56,24 @@ class Watches(Generic[Watcher]):
         watchers = self._watched_by.get(presence.user)
         if watchers is None:
             return ()
-        if presence.status is not Status.UNKNOWN:  # Not knowing has no version.
-            if presence.v <= self._told.get(presence.user, -1):
-                return ()
-            self._told[presence.user] = presence.v
+        told, is_news = self._told.get(presence.user, _NOTHING)
+        if presence.status is Status.UNKNOWN:  # It has no version, and what was known before is news after it.
+            self._told[presence.user] = (told, True)
+        elif presence.v < told or (presence.v == told and not is_news):
+            return ()
+        else:
+            self._told[presence.user] = (presence.v, False)
         return tuple(watchers)
+
+    def read(self, states: Sequence[Presence]) -> None:
+        """These states were read for somebody who watches: news that are older are outdated.
+
+        The very same state is news all the same, to the others who watch that user; and to who was answered `unknown`.
+        """
+        for presence in states:
+            if presence.user in self._watched_by:
+                told, _ = self._told.get(presence.user, _NOTHING)
+                self._told[presence.user] = (max(told, presence.v), True)
 
     def _forget(self, user: UserId, watcher: Watcher) -> bool:
         watchers = self._watched_by[user]
@@ -69,3 +83,6 @@ class Watches(Generic[Watcher]):
         del self._watched_by[user]
         self._told.pop(user, None)
         return True
+
+
+_NOTHING: Final = (-1, True)

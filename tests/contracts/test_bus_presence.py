@@ -220,6 +220,19 @@ async def test_a_wish_holds_over_all_devices_and_the_newest_counts(buses: Buses)
     assert (await b.ear.status("alice", Status.AWAY)).text == ""
 
 
+async def test_news_of_a_user_come_in_the_order_of_their_versions(buses: Buses) -> None:
+    """However fast they change, and by sessions of several nodes; the last is how the user is."""
+    a, b, c = await buses.node(), await buses.node(), await buses.node()
+    before = (await c.watch("alice"))["alice"]
+    for version in range(1, 40):
+        says((a, b)[version % 2], f"{version % 3}", wish(version, text=f"{version}"))
+        if version % 5 == 0:
+            await asyncio.sleep(0)
+    await c.ear.until(lambda ear: (it := ear.latest("alice")) is not None and it.text == "39")
+    versions = [before.v, *(change.v for change in c.ear.changes if change.user == "alice")]
+    assert versions == sorted(set(versions))
+
+
 async def test_who_is_invisible_is_offline_since_that_began(buses: Buses) -> None:
     a, b = await buses.node(), await buses.node()
     await b.watch("alice", "end")

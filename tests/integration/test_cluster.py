@@ -339,6 +339,8 @@ async def test_redis_comes_back_empty_in_mid_traffic(
         nobody_knows = await here.api.call("GET", f"/v1/presence?users={late_name}")
         assert b'"unknown"' in nobody_knows.body
         late = await here.come(late_name)
+        await here.match(late_name, name_of(watchers[0]))
+        assert [each.status for each in (await late.watch(name_of(watchers[0]))).presence] == [Status.UNKNOWN]
         assert (await late.next(Degraded)).active
         held = [client.cursor(crowd.match_of(client))[0] for client in neighbours]
         await crowd.all_more_acked()
@@ -348,6 +350,8 @@ async def test_redis_comes_back_empty_in_mid_traffic(
         for watcher in (*watchers, late):
             assert not (await watcher.next(Degraded)).active
         await crowd.all_more_acked()
+        news = await late.next(PresenceChanged)
+        assert [(each.user, each.status) for each in news.changes] == [(name_of(watchers[0]), Status.ONLINE)]
 
     before = [(await numbers(people.api))["repairs"] for people in (here, there)]
     report = await crowd.live(empty())

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from protocol.close_codes import CloseCode
@@ -198,15 +199,41 @@ async def test_typing_is_given_back_as_long_as_it_is_shown(board: Switchboard) -
     assert (push["type"], push["user"], push["on"]) == ("typing", "carol", True)
 
 
-async def test_of_those_who_are_watched_no_more_nothing_is_given_back(board: Switchboard) -> None:
+async def test_of_those_who_are_no_partners_any_more_nothing_is_given_back(board: Switchboard) -> None:
     alice = await watching(board, "alice", "bob", "carol")
     await inactive(alice)
     await board.enter("bob")
     await board.enter("carol")
     await board.advance(1)
-    await alice.ask(type="presence.watch", id=2, users=["carol"])
+    await board.make(M1, "alice", "dave")
+    await alice.listen()
     (push,) = await active(alice)
     assert [change["user"] for change in changes_of(push)] == ["carol"]
+
+
+async def test_what_was_read_meanwhile_is_not_given_back(board: Switchboard) -> None:
+    alice = await watching(board, "alice", "bob")
+    await inactive(alice)
+    await board.enter("bob")
+    await board.advance(1)
+    (answer,) = await alice.ask(type="presence.watch", id=2, users=["bob"])
+    assert [state["status"] for state in msgspec.convert(answer["presence"], list[Json])] == ["online"]
+    assert await active(alice) == []
+
+
+async def test_nothing_is_given_back_of_one_whom_a_block_parts(board: Switchboard) -> None:
+    alice = await watching(board, "alice", "bob", "carol")
+    laptop = await board.enter("alice")
+    await inactive(alice)
+    bob = await board.enter("bob")
+    bob.send(type="typing", match=M1, on=True)
+    await board.enter("carol")
+    await board.advance(1)
+    await laptop.ask(type="block", id=1, user="bob")
+    blocked, news, stopped = await active(alice)
+    assert blocked["type"] == "blocked"
+    assert [change["user"] for change in changes_of(news)] == ["carol"]
+    assert (stopped["type"], stopped["on"]) == ("typing", False)
 
 
 async def test_a_reader_too_slow_for_what_was_held_back_is_ended(board: Switchboard) -> None:

@@ -135,6 +135,18 @@ async def test_wishes_are_taken_in_their_order(nodes: Nodes) -> None:
     assert person.presence.text == "4"
 
 
+async def test_changes_within_100_ms_are_told_as_the_last_of_them(nodes: Nodes) -> None:
+    """Whoever changes them, and from whatever node the news come."""
+    here, there = nodes
+    alice, bob, laptop = await watching(there), await here.enter("bob"), await there.enter("bob")
+    await heard(nodes, alice)
+    for number in range(4):
+        (bob, laptop)[number % 2].send(type="presence.set", text=f"{number}")
+        await settle(nodes)
+    assert await alice.listen() == []
+    assert shown(await heard(nodes, alice)) == [("online", "3")]
+
+
 async def test_one_user_may_wish_so_often_a_minute(nodes: Nodes) -> None:
     here, _ = nodes
     bob, tablet = await here.enter("bob"), await here.enter("bob")

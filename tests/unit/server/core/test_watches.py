@@ -7,6 +7,7 @@ from protocol.ids import UserId
 from server.core.watches import Watches
 
 ALICE, BOB, CAROL = (UserId(name) for name in ("alice", "bob", "carol"))
+UNKNOWN = Presence(ALICE, Status.UNKNOWN, 0)
 
 
 def online(user: UserId, v: int) -> Presence:
@@ -42,13 +43,43 @@ def test_what_is_not_newer_is_told_to_nobody(watches: Watches[str]) -> None:
 
 
 def test_that_nothing_is_known_is_always_news(watches: Watches[str]) -> None:
-    """And outdates nothing."""
+    """It outdates nothing, but what was known before is news again."""
     watches.watch("phone", (ALICE,))
-    unknown = Presence(ALICE, Status.UNKNOWN, 0)
     assert watches.news(online(ALICE, 5)) == ("phone",)
-    assert watches.news(unknown) == watches.news(unknown) == ("phone",)
+    assert watches.news(UNKNOWN) == watches.news(UNKNOWN) == ("phone",)
+    assert watches.news(online(ALICE, 4)) == ()
+    assert watches.news(online(ALICE, 5)) == ("phone",)
     assert watches.news(online(ALICE, 5)) == ()
     assert watches.news(online(ALICE, 6)) == ("phone",)
+
+
+def test_what_is_older_than_what_was_read_is_told_to_nobody(watches: Watches[str]) -> None:
+    """The same is told: others who watch have not read it."""
+    watches.watch("phone", (ALICE,))
+    assert watches.news(online(ALICE, 3)) == ("phone",)
+    watches.watch("laptop", (ALICE,))
+    watches.read((online(ALICE, 5), online(BOB, 5)))
+    assert watches.news(online(ALICE, 4)) == ()
+    assert watches.news(online(ALICE, 5)) == ("phone", "laptop")
+    assert watches.news(online(ALICE, 5)) == ()
+    watches.read((online(ALICE, 4),))
+    assert watches.news(online(ALICE, 4)) == ()
+    watches.watch("phone", (BOB,))
+    assert watches.news(online(BOB, 1)) == ("phone",)
+
+
+def test_who_was_answered_that_nothing_is_known_is_told_when_it_is(watches: Watches[str]) -> None:
+    """Also when nothing has changed meanwhile."""
+    watches.watch("phone", (ALICE,))
+    assert watches.news(online(ALICE, 5)) == ("phone",)
+    watches.watch("laptop", (ALICE,))
+    watches.read((UNKNOWN,))
+    assert watches.news(online(ALICE, 5)) == ("phone", "laptop")
+    watches.unwatch("phone")
+    watches.unwatch("laptop")
+    watches.watch("phone", (ALICE,))
+    watches.read((UNKNOWN,))
+    assert watches.news(online(ALICE, 1)) == ("phone",)
 
 
 def test_a_watch_replaces_the_one_before(watches: Watches[str]) -> None:
