@@ -1,6 +1,6 @@
 """What the server needs of the world, as guarantees. Each port has adapters, and one contract suite that all of them pass."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from protocol.calls import CallId
@@ -380,6 +380,12 @@ class Bus(Protocol):
         """The session is connected here: frames for the user come here from now on.
 
         Presence counts it, as `shown` says; None: not yet. Called again it says something else of the same session.
+        """
+
+    def when_registered(self, user: UserId, session: SessionId, then: Callable[[], None]) -> None:
+        """Call `then` once: as soon as frames routed from then on reach the session, which has been registered before.
+
+        At once where that cannot be had now; all is well again then only after a `repair`, which tells what was missed.
         """
 
     def unregister(self, user: UserId, session: SessionId, departure: Departure = Departure.LOST) -> None:

@@ -1,8 +1,9 @@
 """What a connection gets after its hello: the welcome, then what its cursors missed, then what is live.
 
-Order: the peer is registered in the hub first, then the store is read, so nothing falls between; what is pushed while
-the store is read waits in the outbox behind the resume (clients drop what they have). Pages are written as the socket
-drains, at most one page of PAGE_MAX_BYTES at a time, so that a long absence cannot overflow the outbox.
+Order: the peer is registered in the hub and in the bus's directory first, then the store is read, so nothing falls
+between; what is pushed while the store is read waits in the outbox behind the resume (clients drop what they have). Pages
+are written as the socket drains, at most one page of PAGE_MAX_BYTES at a time, so that a long absence cannot overflow the
+outbox.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from msgspec import Struct
 from protocol.close_codes import CloseCode
 from protocol.from_client import Hello
 from protocol.from_server import Error, Gap, Limits, MatchLeft, Reset, SyncedMatch, Timers, Welcome
-from protocol.ids import Cursor, MatchId
+from protocol.ids import Cursor, MatchId, SessionId, UserId
 from protocol.limits import RESUME_ENTRIES_MAX, SYNC_CURSORS_MAX
 from server.core.log import Refused, SummaryPage, SyncResult
 from server.core.people import Person
@@ -29,6 +30,8 @@ from server.views import Arrival, Views
 
 Arrived = Callable[[Peer, Person], None]
 # A connection is about to be welcomed, and this is what is kept of its user.
+Registered = Callable[[UserId, SessionId, Callable[[], None]], None]
+# Calls back when frames that are routed from then on reach the connection.
 
 
 class WelcomeFacts(Struct, frozen=True):
@@ -58,11 +61,11 @@ class Resumer:
     def __init__(self, parts: ResumeParts) -> None:
         self._parts = parts
 
-    def start(self, peer: Peer, hello: Hello, arrived: Arrived) -> None:
-        """Welcome `peer`, which is registered in the hub already, and send what it missed."""
+    def start(self, peer: Peer, hello: Hello, arrived: Arrived, registered: Registered) -> None:
+        """Welcome `peer`, which is in the hub already, and send what it missed, read when it is `registered`."""
         peer.outbox.hold()
         self._parts.telemetry.resumes += bool(hello.cursors)
-        _Resume(self._parts, peer, hello, arrived).start()
+        registered(peer.user, peer.session, _Resume(self._parts, peer, hello, arrived).start)
 
 
 class _Resume:
@@ -82,6 +85,8 @@ class _Resume:
         self._summarised: frozenset[MatchId] = frozenset()
 
     def start(self) -> None:
+        if not self._peer.is_live:
+            return
         self._parts.reads.welcome(self._peer.user, self._peer.shield(self._welcomed))
 
     def _welcomed(self, arrival: Arrival | Refused) -> None:

@@ -268,7 +268,8 @@ class Router:
         peer.conversation.share_messages(parts.message_buckets.join(user, self.wheel.now()))
         parts.people.come(user)
         parts.attention.begin(peer, action.hello.client_state)
-        parts.resumer.start(peer, action.hello, partial(self._arrived, action.hello.session))
+        arrived = partial(self._arrived, action.hello.session)
+        parts.resumer.start(peer, action.hello, arrived, parts.bus.when_registered)
         if parts.hub.is_degraded:  # It is held behind the welcome.
             peer.send(frame(Degraded(active=True)))
 

@@ -4,9 +4,9 @@ import asyncio
 from itertools import count
 
 from protocol.close_codes import CloseCode
-from protocol.ids import MatchId, Seq, UserId
+from protocol.ids import MatchId, Seq, SessionId, UserId
 from server.core.notices import Kick, MembersNews
-from tests.support.bus_nodes import Buses
+from tests.support.bus_nodes import WITHIN_S, Buses
 
 ODD = ["a:b", "*", "a|b", "ユーザー", "[x]?", '{"a":1}', "é" * 64, "😀" * 64, " ", "%s", "node:1"]
 
@@ -23,6 +23,26 @@ async def test_a_frame_reaches_the_node_of_its_user_and_no_other(buses: Buses) -
     assert b.ear.deliveries == [(("bob",), b"hello", None), (("bob",), b"end", None)]
     assert c.ear.deliveries == [(("carol",), b"end", None)]
     assert a.ear.deliveries == []
+
+
+async def test_who_was_told_to_be_registered_misses_nothing_from_then_on(buses: Buses) -> None:
+    """Also when it is said at once and again, of many; of one who has been registered for long it is said at once."""
+    a, b = await buses.node(), await buses.node()
+    told = [asyncio.Event() for _ in range(300)]
+    for number, event in enumerate(told):
+        user, session = UserId(f"user {number}"), SessionId(str(number))
+        b.bus.register(user, session, None)
+        b.bus.when_registered(user, session, event.set)
+        b.bus.register(user, session)
+    for number, event in enumerate(told):
+        await asyncio.wait_for(event.wait(), WITHIN_S)
+        a.route(f"to {number}", f"user {number}")
+    await b.ear.frame(b"to 299")
+    assert b.ear.frames == [f"to {number}".encode() for number in range(300)]
+    await b.settled()
+    again = asyncio.Event()
+    b.bus.when_registered(UserId("user 0"), SessionId("0"), again.set)
+    assert again.is_set()
 
 
 async def test_a_frame_for_several_users_of_a_node_comes_once_with_all_of_them(buses: Buses) -> None:

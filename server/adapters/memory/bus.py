@@ -166,6 +166,10 @@ class MemoryBus:
         if self._events is not None:
             self._hub._arrive(self, user, session, shown)
 
+    def when_registered(self, user: UserId, session: SessionId, then: Callable[[], None]) -> None:  # noqa: ARG002
+        """Call `then`: whoever is registered is there at once."""
+        then()
+
     def unregister(self, user: UserId, session: SessionId, departure: Departure = Departure.LOST) -> None:
         """The session is gone."""
         self._hub._leave(self, user, session, departure)

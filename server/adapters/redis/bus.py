@@ -153,6 +153,13 @@ class RedisBus:
         self._sessions.add(user, session, shown)
         self._wake.set()
 
+    def when_registered(self, user: UserId, session: SessionId, then: Callable[[], None]) -> None:
+        """Call `then` when Redis knows where the session is; at once while it cannot be told."""
+        if self.is_whole:
+            self._sessions.when_there(user, session, then)
+        else:
+            then()
+
     def unregister(self, user: UserId, session: SessionId, departure: Departure = Departure.LOST) -> None:
         """The session is gone; presence counts the user as gone when the departure's grace is over."""
         self._sessions.remove(user, session, self._grace_ms(departure))

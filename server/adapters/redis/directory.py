@@ -33,6 +33,8 @@ class Sessions:
         # A session's newest change: what it says, or that it is gone and how long its user counts as here, in ms.
         self._waiting: dict[_Session, _Change] = {}
         self._sent: dict[_Session, _Change] = {}
+        # Whom to tell when Redis has a session, or cannot be told of it.
+        self._then: dict[_Session, Callable[[], None]] = {}
         # Nothing of this incarnation has been sent: Redis knows none of its sessions.
         self._is_unknown = True
 
@@ -55,10 +57,18 @@ class Sessions:
         self._here[user, session] = shown
         self._set(user, session, shown)
 
+    def when_there(self, user: UserId, session: SessionId, then: Callable[[], None]) -> None:
+        """Call `then` when what is known of the session has been confirmed, or taken back."""
+        if (user, session) in self._waiting or (user, session) in self._sent:
+            self._then[user, session] = then
+        else:
+            then()
+
     def remove(self, user: UserId, session: SessionId, grace_ms: int) -> None:
         """The session is gone."""
         if self._here.pop((user, session), _NOWHERE) is _NOWHERE:
             return
+        self._then.pop((user, session), None)
         if self._is_unknown:
             self._waiting.pop((user, session), None)
         else:
@@ -81,6 +91,7 @@ class Sessions:
     def begin_anew(self) -> None:
         """The node has a new name, under which Redis knows nothing."""
         self._waiting, self._sent, self._is_unknown = {**self._here}, {}, True
+        self._tell(tuple(self._then))
 
     def take(self) -> list[bytes | str | int]:
         """Take a chunk of changes as the arguments of the script; then `confirm` or `take_back`."""
@@ -93,11 +104,18 @@ class Sessions:
 
     def confirm(self) -> None:
         """What was taken is in Redis."""
-        self._sent = {}
+        sent, self._sent = self._sent, {}
+        if self._then:
+            self._tell([place for place in sent if place in self._then])
 
     def take_back(self) -> None:
         """What was taken may not be in Redis."""
         self._waiting, self._sent = self._sent | self._waiting, {}
+        self._tell(tuple(self._then))
+
+    def _tell(self, places: Sequence[_Session]) -> None:
+        for place in places:
+            self._then.pop(place)()
 
 
 _Change = Shown | int | None
