@@ -92,7 +92,8 @@ export function unsentRow(item, { me, match, retry, discard }) {
 }
 
 /**
- * A sentence about members, or undefined for entries that are not shown.
+ * A sentence about members, or undefined for entries that are not shown: a `skip` has no line, because who blocked somebody
+ * does not want to be reminded with every message, and nobody can tell what it stands for.
  * @param {Entry} entry
  * @param {string} me
  */

@@ -446,7 +446,7 @@ export class Duologue extends Emitter {
       request: (message) => this.#connection.request(message),
       online: () => this.#connection.online,
       stored: (item, answer) => this.#sent(item, answer),
-      changed: (change) => this.emit("outbox", change),
+      changed: (change) => this.#outboxChanged(change),
     });
     // What was kept is a help, not a need.
     const kept = await this.#storage.load(scope).catch(() => ({ matches: [], outbox: [] }));
@@ -562,6 +562,13 @@ export class Duologue extends Emitter {
     } else void this.#presence.renew();
     this.#matches.showAnew(this.blocked, { unskipped: !on, about: user });
     this.emit("blocked", { user, on });
+  }
+
+  /** @param {OutboxChange} change */
+  #outboxChanged(change) {
+    // Something stands between this user and another: what was shown of them last may be long over.
+    if (change.state === "failed" && change.item.error === "refused") void this.#presence.renew();
+    this.emit("outbox", change);
   }
 
   /** A page that is hidden behind its own call is not left alone. */

@@ -129,9 +129,11 @@ export class MatchLog {
    */
   isShownWrongly(blocked, unskipped) {
     if (!this.isGroup) return false;
-    return this.entries.some((entry) =>
-      entry.type === "message" ? blocked.has(entry.sender) : unskipped && entry.type === "skip",
-    );
+    return this.entries.some((entry) => {
+      if (entry.type === "message") return blocked.has(entry.sender);
+      if (entry.type === "call") return blocked.has(entry.caller);
+      return unskipped && entry.type === "skip";
+    });
   }
 
   /** Forget all entries and the cursor: the log is another one than was thought, or too much was missed. */

@@ -186,6 +186,20 @@ test("where what is held does not reach back to what was read, unread messages a
   await play.chat.close();
 });
 
+test("so is the line of a call that they made", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const call = { type: "call", match: "m1", seq: 2, created_at: NOW + 2, call: "c", state: "missed", caller: "bob" };
+  const { socket } = await play.welcome([group(1, { last: message(1, "carol") })], [{ ...call, media: "audio", n: 2 }]);
+  const hidden = play.next("match", ({ change }) => change === "reset");
+  socket.push({ type: "blocked", user: "bob", on: true });
+  const messages = [skip(2), message(1, "carol")];
+  socket.ok(await socket.expect("history"), { match: "m1", messages, complete: true });
+  await hidden;
+  assert.deepEqual(texts(play.chat.entries("m1").entries), ["text 1", "skip"]);
+  await play.chat.close();
+});
+
 test("what an earlier page kept is read anew when blocks have changed since; a match of two never is", async () => {
   const storage = new MemoryStorage();
   const before = new Play({ storage });
@@ -264,6 +278,22 @@ test("a message that cannot be delivered fails once and says so; sent again, it 
   assert.equal(socket.inbox.filter(({ type }) => type === "message.send").length, 0);
   await play.chat.retry(client_id);
   assert.equal((await socket.expect("message.send")).client_id, client_id);
+  await play.chat.close();
+});
+
+test("a refused message is a reason to ask again whom one may see", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([summary(1)]);
+  void play.chat.watch(["bob"]);
+  const known = play.next("presence");
+  socket.ok(await socket.expect("presence.watch"), { presence: [{ user: "bob", status: "online", v: 1 }] });
+  await known;
+  await play.chat.send("m1", "hello");
+  socket.refuse(await socket.expect("message.send"), "refused", { stored: "no" });
+  const hidden = play.next("presence");
+  socket.ok(await socket.expect("presence.watch"), { presence: [] });
+  assert.equal((await hidden).status, "unknown");
   await play.chat.close();
 });
 
