@@ -144,11 +144,13 @@ def test_a_message_stops_the_writing_by_itself(play: Play) -> None:
     play >> Writes(match=M2) << FORWARDED >> Posts() << ()
 
 
-def test_a_user_who_leaves_stops_everywhere(play: Play) -> None:
+def test_a_user_who_leaves_stops_everywhere(stage: Stage, play: Play) -> None:
     """Where they were shown, and only there."""
     play >> Writes() << FORWARDED >> Writes(match=M2, kind=RECORDING) << FORWARDED >> Writes(BOB) << FORWARDED
+    assert stage.book.shown(ALICE) == ((M1, TEXT), (M2, RECORDING))
     play >> Leaves() << ((M1, TEXT), (M2, RECORDING))
     play >> Leaves() << ()
+    assert stage.book.shown(ALICE) == ()
     play >> Stops() << KEPT >> Stops(BOB) << FORWARDED
 
 
