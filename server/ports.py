@@ -169,6 +169,11 @@ class Store(Protocol):
     async def people(self, users: Sequence[UserId]) -> Sequence[Person]:
         """Read what is kept of each user."""
 
+    async def welcome_people(
+        self, users: Sequence[UserId], limit: int
+    ) -> tuple[Sequence[SummaryPage], Sequence[Person]]:
+        """`welcome`, and `people` not older than that; together they cost little more than one."""
+
     async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
         """Have `user` block `other`, or take it back; tell whether that is news.
 

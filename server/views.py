@@ -27,8 +27,7 @@ class Arrival(Struct, frozen=True):
 
 async def arrivals(store: Store, users: Sequence[UserId], limit: int) -> Sequence[Arrival]:
     """Read the newest `limit` matches of each user, many users at once."""
-    pages = await store.welcome(users, limit)
-    people = await store.people(users)
+    pages, people = await store.welcome_people(users, limit)
     return [
         Arrival(await _shown(store, user, person, page), person)
         for user, person, page in zip(users, people, pages, strict=True)

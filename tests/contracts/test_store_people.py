@@ -67,6 +67,16 @@ async def test_a_block_is_news_once_and_both_sides_know_of_it(world: World) -> N
     assert await world.store.people([ALICE, BOB]) == [NOBODY, NOBODY]
 
 
+async def test_who_is_welcomed_is_read_together_with_their_matches(world: World) -> None:
+    await world.make(ALICE, BOB)
+    await block(world, ALICE, CAROL)
+    users = [CAROL, ALICE, UserId("nobody"), UserId("nul\0"), ALICE]
+    pages, people = await world.store.welcome_people(users, 9)
+    assert list(pages) == list(await world.store.welcome(users, 9))
+    blocks_carol = Person(blocked=frozenset({CAROL}))
+    assert list(people) == [Person(blocked_by=frozenset({ALICE})), blocks_carol, NOBODY, NOBODY, blocks_carol]
+
+
 async def test_nobody_writes_in_a_match_of_two_while_one_blocks_the_other(world: World) -> None:
     await world.make(ALICE, BOB)
     first = await send(world, "before", BOB)

@@ -190,6 +190,12 @@ class MemoryStore:
         self._check_open()
         return [self._people.person(user) for user in users]
 
+    async def welcome_people(
+        self, users: Sequence[UserId], limit: int
+    ) -> tuple[Sequence[SummaryPage], Sequence[Person]]:
+        """Read the newest matches of each user, and what is kept of them."""
+        return await self.welcome(users, limit), await self.people(users)
+
     async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
         """Block, or take it back."""
         self._check_open()

@@ -6,7 +6,7 @@ import asyncpg
 
 from protocol.from_client import LastSeen, OwnStatus
 from protocol.from_server import OwnPresence
-from server.core.people import Person
+from server.core.people import NOBODY, Person
 
 PEOPLE: Final = "SELECT * FROM duologue.people($1)"
 HIDDEN_UNREAD: Final = "SELECT * FROM duologue.hidden_unread($1, $2, $3, $4)"
@@ -25,4 +25,6 @@ def own_shown(row: asyncpg.Record) -> OwnShown:
 
 def person_of(row: asyncpg.Record) -> Person:
     """Read one user."""
+    if row["status"] is None and not row["blocked"] and not row["blocked_by"]:  # As it is nearly always.
+        return NOBODY
     return Person(frozenset(row["blocked"]), frozenset(row["blocked_by"]), *own_shown(row))

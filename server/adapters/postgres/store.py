@@ -297,6 +297,12 @@ class PostgresStore:
         """Read what is kept of each user."""
         return await self._reader.people(users)
 
+    async def welcome_people(
+        self, users: Sequence[UserId], limit: int
+    ) -> tuple[Sequence[SummaryPage], Sequence[Person]]:
+        """Read the newest matches of each user, and what is kept of them."""
+        return await self.welcome(users, limit), await self.people(users)
+
     async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
         """Block, or take it back."""
         return await self._writer.set_block(user, other, is_on=is_on)

@@ -14,7 +14,7 @@ from server.adapters.sqlite.rows import json_list
 from server.adapters.sqlite.statements import SQL
 from server.core.log import Refused
 from server.core.pages import is_storable
-from server.core.people import TOO_MANY_BLOCKS, Pair, Person, PresenceWish, Unread
+from server.core.people import NOBODY, TOO_MANY_BLOCKS, Pair, Person, PresenceWish, Unread
 
 Execute = Callable[..., Cursor]
 _DEFAULT: Final = (OwnPresence(), 0)
@@ -31,6 +31,8 @@ def people(execute: Execute, users: Sequence[UserId]) -> list[Person]:
         user: (OwnPresence(OwnStatus(status), text, LastSeen(last_seen)), version)
         for user, status, text, last_seen, version in execute(SQL["presence_of_users"], (wanted,))
     }
+    if not (blocked or blocked_by or shown):  # As it is nearly always.
+        return [NOBODY] * len(users)
     return [
         Person(frozenset(blocked.get(user, ())), frozenset(blocked_by.get(user, ())), *shown.get(user, _DEFAULT))
         for user in users

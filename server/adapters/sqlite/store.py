@@ -181,6 +181,12 @@ class SqliteStore:
         """Read what is kept of each user."""
         return await self._reader().run(lambda reader: reader.people(users))
 
+    async def welcome_people(
+        self, users: Sequence[UserId], limit: int
+    ) -> tuple[Sequence[SummaryPage], Sequence[Person]]:
+        """Read the newest matches of each user, and what is kept of them; one thread is woken for both."""
+        return await self._reader().run(lambda reader: (reader.summaries(users, END, limit), reader.people(users)))
+
     async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
         """Block, or take it back."""
         return await self._writer.run(lambda writer: writer.set_block(user, other, is_on=is_on))
