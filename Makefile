@@ -127,9 +127,10 @@ chaos: .venv/.test-ok ## break what nodes stand on while people write; PASS or F
 		$(if $(NODES),--nodes $(NODES))
 
 .PHONY: bench
-bench: .venv/.test-ok ## measure it beside a bare relay and a C loop; then nodes on PostgreSQL and Redis
+bench: .venv/.test-ok ## measure it beside a bare relay and a C loop; then nodes on PostgreSQL and Redis, then presence
 	@$(PYTHON) -m tests.benchmarks
 	@$(PYTHON) -m tests.benchmarks.cluster
+	@$(PYTHON) -m tests.benchmarks.presence
 
 .PHONY: race
 race: .venv/.test-ok ## measure it beside Socket.IO, Django Channels and others (kept in build/race)

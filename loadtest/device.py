@@ -17,6 +17,7 @@ from loadtest.connection import Connection, HandshakeRefused, open_connection
 from loadtest.evidence import Book, Held
 from loadtest.frames import text_frame
 from loadtest.inbox import Inbox
+from loadtest.meters import PRESENCE_CHANGED, PRESENCE_SEEN
 from loadtest.scene import Scene, User, close_within
 from protocol.calls import CallPush
 from protocol.close_codes import comes_back
@@ -209,6 +210,8 @@ class Device:
         timers = welcome.timers
         scene.presence_bound_us = timers.presence_debounce_ms * 1000
         scene.silence_bound_us = (timers.ping_after_ms + timers.ping_timeout_ms + timers.presence_debounce_ms) * 1000
+        if not self.user.connected:
+            scene.meters.count(PRESENCE_CHANGED)
         self.user.came(now_us)
         for summary in welcome.matches:
             held = self.inbox.held.get(summary.match)
@@ -234,6 +237,8 @@ class Device:
         scene, code = self._scene, closed.result()
         self.is_ready = False
         self.user.went(scene.now_us(), silent=self._silent)
+        if not self.user.connected:
+            scene.meters.count(PRESENCE_CHANGED)
         self._sending.clear()
         self.caller.lost()
         asked, self._asked = self._asked, {}
@@ -422,7 +427,7 @@ class Device:
     def _do(self, heard: Push | Error | Welcome) -> None:
         match heard:
             case PresenceChanged(changes):
-                self._scene.meters.count("presence seen", len(changes))
+                self._scene.meters.count(PRESENCE_SEEN, len(changes))
                 self._see(changes)
             case Gap(match) if match in self.inbox.held:
                 self.inbox.gap(match)

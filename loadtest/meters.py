@@ -1,8 +1,14 @@
 """What a process of the load tester counts and times, handed over once a second and begun anew."""
 
+from typing import Final
+
 from msgspec import Struct
 
 from loadtest.histogram import Histogram
+
+# Users whose first device came or whose last one went, and changes of presence that were told to somebody.
+PRESENCE_CHANGED: Final = "presence changed"
+PRESENCE_SEEN: Final = "presence seen"
 
 
 class Meters(Struct):

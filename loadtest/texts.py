@@ -5,6 +5,7 @@ from typing import Final
 
 from loadtest.board import Board
 from loadtest.histogram import Histogram
+from loadtest.meters import PRESENCE_CHANGED, PRESENCE_SEEN
 from loadtest.result import Result
 
 TIMES: Final = {
@@ -114,7 +115,20 @@ def _server(result: Result) -> Iterable[str]:
         return ["The server's process was not seen (--pid tells it, when it is on this machine).", ""]
     per = cores * 1e6 / max(result.per_s("delivered"), 1e-9)
     each = f", {per:.0f} µs CPU a delivery" if result.per_s("delivered") >= 1 else ""
-    return [f"server: {cores:.2f} cores{each}, {rss_bytes / 2**20:,.0f} MiB at most{slope_text(result)}", ""]
+    return [
+        f"server: {cores:.2f} cores{each}, {rss_bytes / 2**20:,.0f} MiB at most{slope_text(result)}",
+        *presence_text(result, cores),
+        "",
+    ]
+
+
+def presence_text(result: Result, cores: float) -> list[str]:
+    """Return in words what coming and going cost, nothing where that is not most of what happened."""
+    changed, seen = result.per_s(PRESENCE_CHANGED), result.per_s(PRESENCE_SEEN)
+    if changed < 1 or seen < result.per_s("delivered"):
+        return []
+    each = f"{seen / changed:.1f} times each; {cores * 1e6 / changed:,.0f} µs CPU of the server for one, the connect with it"
+    return [f"presence: {changed:,.1f} users/s came or went and {seen:,.0f}/s were told, {each}"]
 
 
 def _told(result: Result) -> list[tuple[str, int]]:

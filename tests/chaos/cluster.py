@@ -53,6 +53,8 @@ class Node:
         self._stack = ExitStack()
         self._program: Program | None = None
         self.printed: list[str] = []
+        # From a kill on, until it is started again.
+        self.is_killed = False
 
     async def start(self) -> None:
         """Start it; while it cannot (its store is away, too) try again, as whatever supervises it does."""
@@ -70,6 +72,7 @@ class Node:
     async def kill(self) -> None:
         """Kill -9."""
         if self._program is not None:
+            self.is_killed = True
             await asyncio.to_thread(self._program.kill)
             await self.stop()
 
@@ -122,6 +125,7 @@ class Node:
             **self._settings,
         }
         self._stack = ExitStack()
+        self.is_killed = False
         node = running((sys.executable, *self._argv), ready=f":{self.port}", environment=environment)
         self._program = self._stack.enter_context(node)
 

@@ -7,13 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 import redis
 
 from tests.chaos.cluster import Cluster
-from tests.chaos.plan import Step
+from tests.chaos.plan import Kind, Step
 from tests.chaos.proxy import Proxy
 from tests.support.private_redis import PrivateRedis
 
@@ -35,6 +35,14 @@ FLOOD_LIMIT: Final = "pubsub 65536 0 0"
 USUAL_LIMIT: Final = "pubsub 33554432 8388608 60"
 
 
+class Done(NamedTuple):
+    """A fault that was made, and undone; the loop's seconds."""
+
+    kind: Kind
+    began_s: float
+    ended_s: float
+
+
 class Nemesis:
     """`run` it beside the traffic; when it returns everything that it did has been undone."""
 
@@ -49,6 +57,7 @@ class Nemesis:
         self.fired: Counter[str] = Counter()
         # What was done when, in seconds since the start.
         self.history: list[tuple[float, str]] = []
+        self.done: list[Done] = []
 
     async def run(self) -> None:
         """Do all that is planned."""
@@ -64,7 +73,9 @@ class Nemesis:
             if time.monotonic() - began > self._duration_s and self.fired[step.kind.name]:
                 continue  # Undoing took longer than planned, and nobody writes any more.
             self._note(began, f"{step.kind.name} …")
+            began_s = asyncio.get_running_loop().time()
             what = await self._do(step, random.Random(step.chance))
+            self.done.append(Done(step.kind, began_s, asyncio.get_running_loop().time()))
             if what:  # nothing was hit otherwise
                 self.fired[step.kind.name] += 1
             self._note(began, f"{step.kind.name}: {what or 'nobody'}")

@@ -69,6 +69,8 @@ SHORT: Final = tuple(
         "sockets delayed",
     }
 )
+# What leaves a way to know who is there: while Redis is away nobody can be judged.
+ONLY_PRESENCE: Final = tuple(kind for kind in KINDS if kind.name in {"node killed", "node frozen", "sockets cut"})
 # From the end of a fault to the beginning of the next one of its track.
 PAUSE_S: Final = (0.7, 2.5)
 # Without a store nothing is committed, and nothing can be lost: it is mostly there.

@@ -17,10 +17,13 @@ from tests.chaos.nemesis import Nemesis
 from tests.chaos.plan import KINDS, Kind, make_plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import Crowd
+from tests.chaos.visitors import Visitors
+from tests.support.presence_judge import Verdict
 
 PAUSE_S = 0.12
 # A node that is killed has more to lose between commit and bus.
 HURRIED_PAUSE_S = 0.03
+PRESENCE_LATE_S = 3.0
 GAUGES_WITHIN_S = 15.0
 PROGRESS_EVERY_S = 5.0
 # What a node left behind is found when its lease is over and another one has renewed for as long.
@@ -40,6 +43,8 @@ class Options:
     is_pooled: bool = False
     has_sentinels: bool = False
     pause_s: float = PAUSE_S
+    # What a bound of presence may take on top on a busy machine.
+    presence_late_s: float = PRESENCE_LATE_S
     tell: Callable[[str], None] = print
 
 
@@ -52,6 +57,9 @@ class Outcome:
     fired: Counter[str] = field(default_factory=Counter)
     troubles: Counter[str] = field(default_factory=Counter)
     numbers: Counter[str] = field(default_factory=Counter)
+    presence: Verdict = field(default_factory=Verdict)
+    # Who was shown wrong when all had had the time to know: by whom, and who.
+    unsettled: list[tuple[str, str]] = field(default_factory=list)
     unacked: int = 0
     gave_up: int = 0
     gauges: dict[str, float] = field(default_factory=dict)
@@ -73,6 +81,8 @@ class Outcome:
             "gauges not back at zero": len(self.gauges),
             "users listed as connected after all have gone": self.listed,
             "tracebacks": self.tracebacks,
+            **{f"users shown {what}": count for what, count in Counter(it.what for it in self.presence.wrong).items()},
+            "users shown wrong in the end": len(self.unsettled),
             **{f"never fired: {kind.name}": 1 for kind in self.options.kinds if not self.fired[kind.name]},
         }
         return {what: count for what, count in counts.items() if count}
@@ -82,11 +92,14 @@ class Outcome:
         lines = [
             self.report.render(),
             f"clients: {self.reconnects} reconnects, {self.resent} messages sent again, {self.synced} syncs",
+            f"presence: {self.presence.told} states told, judged for {self.presence.judged_s:.0f} s of one watcher and one user",
             f"faults: {_listed(self.fired)}",
             f"the nodes' logs on the bus: {_listed(self.troubles)}",
             f"counters at the end: {_listed(self.numbers)}",
             *(f"  ! {count} {what}" for what, count in self.broken.items()),
             *(f"  ! {gauge} is {value:g}" for gauge, value in self.gauges.items()),
+            *(f"  ! {wrong}" for wrong in self.presence.wrong[:10]),
+            *(f"  ! {watcher} saw {user} wrong in the end" for watcher, user in self.unsettled[:10]),
             *([f"history with the nodes' logs: {self.history}"] if self.history else []),
             self._verdict(),
         ]
@@ -123,6 +136,7 @@ async def run(options: Options) -> Outcome:
 
 async def _run(options: Options, cluster: Cluster) -> Outcome:
     chance = random.Random(f"{options.seed}/traffic")
+    visitors = Visitors(cluster, random.Random(f"{options.seed}/visitors"))
     proxy = Proxy(lambda: chance.choice(cluster.nodes).port)
     quiet = Proxy(lambda: cluster.spared.port)
     crowd = Crowd(_url(await proxy.start()), _url(await quiet.start()), chance)
@@ -132,20 +146,25 @@ async def _run(options: Options, cluster: Cluster) -> Outcome:
     async with asyncio.TaskGroup() as group:
         api = cluster.nodes[0].api()
         await crowd.make(api)
+        await visitors.make(api)
         for client in crowd.clients:
             group.create_task(client.run())
         progress = group.create_task(_progress(options, crowd))
         end_s = asyncio.get_running_loop().time() + options.duration_s
-        await asyncio.gather(nemesis.run(), *(crowd.write(client, end_s, options.pause_s) for client in crowd.writers))
+        writing = [crowd.write(client, end_s, options.pause_s) for client in crowd.writers]
+        await asyncio.gather(nemesis.run(), visitors.run(end_s), *writing)
         options.tell("healed; waiting for answers and for everybody to catch up")
+        settling = group.create_task(visitors.settle())
         outcome.unacked = await crowd.acked()
         outcome.report, stored = await crowd.weigh(api)
+        await settling
         progress.cancel()
         outcome.gave_up = sum(any(not comes_back(code) for code in each.log.close_codes) for each in crowd.clients)
         for client in crowd.clients:
             await client.stop()
         api.close()
     outcome.fired = nemesis.fired
+    outcome.presence, outcome.unsettled = visitors.verdict(nemesis.done, options.presence_late_s), visitors.unsettled
     _count_clients(outcome, crowd)
     await _count_nodes(outcome, cluster)
     proxy.close()

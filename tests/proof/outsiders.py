@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-from loadtest.client import Client, Refused
+from loadtest.client import Client, Refused, decode_ok
+from protocol.calls import CallStart
 from protocol.errors import ErrorCode
-from protocol.from_client import Typing
-from protocol.from_server import Entry, MatchLeft, PresenceChanged, TypingSeen
-from protocol.ids import MatchId
+from protocol.from_client import Block, Typing
+from protocol.from_server import Entry, MatchLeft, PresenceChanged, Status, TypingSeen
+from protocol.ids import ClientId, MatchId, UserId
 from tests.proof.bus import is_ready, says_bus, until
 from tests.proof.claims import Check, Claim, Ground
 from tests.proof.node import UNLIMITED, Node
@@ -26,7 +27,11 @@ async def run(ground: Ground) -> list[Check]:
     """Take people out of matches on one node while they type on another, with and without a bus."""
     with shared(ground) as place:
         here, there = await place.node(**UNLIMITED, **EVERY_ONE), await place.node(**UNLIMITED, **EVERY_ONE)
-        checks = [*await _removed(here, there, ground), *await _without_bus(place, here, there, ground)]
+        checks = [
+            *await _removed(here, there, ground),
+            *await _blocked(here, there, ground),
+            *await _without_bus(place, here, there, ground),
+        ]
         for node in (here, there):
             await node.stop()
         faults = here.tracebacks + there.tracebacks
@@ -69,6 +74,60 @@ async def _removed(here: Node, there: Node, ground: Ground) -> list[Check]:
         Check(f"from then on {len(typed)} of his typing events reach anybody", not typed),
         Check(f"and {len(heard)} of theirs reach him: typing, presence, messages", not heard),
     ]
+
+
+async def _blocked(here: Node, there: Node, ground: Ground) -> list[Check]:
+    """One who is blocked on `here` writes, types, comes, goes and calls on `there`, and nothing of it gets through."""
+    ground.tell("somebody is blocked on the other node")
+    match = MatchId("two")
+    api = here.api()
+    await api.put_match(match, ["gina", "hugo"])
+    gina, hugo = await _arrive(here, "gina"), await _arrive(there, "hugo")
+    await gina.watch("hugo")
+    await hugo.watch("gina")
+    await _type_until_seen(hugo, match, gina, "hugo")
+    await _type_until_seen(gina, match, hugo, "gina")
+    sent = await gina.send(match, "the last one", "c1")
+    await gina.request(Block(gina.next_id(), UserId("hugo")), _nothing)
+    await asyncio.sleep(PROMISED_S)
+    for client in (gina, hugo):
+        client.pushes.clear()
+    tries: list[tuple[str, Callable[[], Awaitable[object]], ErrorCode]] = [
+        ("a message", lambda: hugo.send(match, "are you there?", "x1"), ErrorCode.REFUSED),
+        ("a message of hers", lambda: gina.send(match, "never mind", "c2"), ErrorCode.REFUSED),
+        ("a call", lambda: _call(hugo, match), ErrorCode.CALL_REFUSED),
+    ]
+    through = [what for what, attempt, code in tries if not await _is_refused(attempt, code)]
+    await hugo.receipt(match, read=sent.seq)
+    for client in (hugo, gina):
+        client.typing(match)
+    # Their other devices come and go: whom nobody sees nobody is told of.
+    for node, user in ((there, "hugo"), (here, "gina")):
+        await (await _arrive(node, user)).close()
+    shown = [each.status for each in (await hugo.watch("gina")).presence if each.status is not Status.OFFLINE]
+    await hugo.close()
+    await asyncio.sleep(PROMISED_S)
+    heard = [
+        type(push).__name__
+        for client, other in ((gina, "hugo"), (hugo, "gina"))
+        for _, push in client.pushes
+        if other in repr(push)
+    ]
+    await gina.close()
+    log = await api.log(match)
+    api.close()
+    named = f": {', '.join(through)}" if through else ""
+    return [
+        Check(
+            f"somebody is blocked: of {len(tries)} messages and calls {len(through)} get through{named}", not through
+        ),
+        Check(f"of typing, receipts and presence between the two {len(heard) + len(shown)}", not heard and not shown),
+        Check(f"the log ends with what was written before, {log[-1].seq}", log[-1].seq == sent.seq),
+    ]
+
+
+async def _call(client: Client, match: MatchId) -> object:
+    return await client.request(CallStart(client.next_id(), match, ClientId("call"), "audio"), decode_ok)
 
 
 async def _without_bus(place: Shared, here: Node, there: Node, ground: Ground) -> list[Check]:
@@ -127,11 +186,11 @@ async def _refused_after(typist: Client, match: MatchId) -> float:
     return loop.time() - began_s
 
 
-async def _is_refused(attempt: Callable[[], Awaitable[object]]) -> bool:
+async def _is_refused(attempt: Callable[[], Awaitable[object]], code: ErrorCode = ErrorCode.NOT_MEMBER) -> bool:
     try:
         await attempt()
     except Refused as refused:
-        return refused.code is ErrorCode.NOT_MEMBER
+        return refused.code is code
     return False
 
 
@@ -161,7 +220,8 @@ CLAIM = Claim(
     "P9",
     "Nobody in who does not belong (between nodes)",
     "What nobody stores is for members only, too: a node forgets a member within 2 s of a change on any other, and believes "
-    "nothing that it remembers when the bus is lost.",
-    "Members were taken out on one node while they were typing and watching on another, with the bus and without it.",
+    "nothing that it remembers when the bus is lost. Blocking holds on every path.",
+    "Members were taken out on one node while they were typing and watching on another, with the bus and without it; "
+    "somebody was blocked on one and wrote, typed, read, came, went and called on the other.",
     run,
 )

@@ -68,6 +68,7 @@ class _Scene:
         self._watched = [*self._restless, *self._faithful, "silent"]
         self._killed_us = 0
         self._is_there = True
+        gathering.loss = lambda node: Loss.KILL if node == THERE and not self._is_there else Loss.CLOSE
 
     async def make(self) -> None:
         """Make the matches: two who watch everybody, and strangers."""
@@ -101,14 +102,13 @@ class _Scene:
     async def _kill(self, faithful: list[Visit]) -> None:
         """Kill -9 of a node; of its people half come back through the other one. Later it is there again."""
         await self._at(KILL_AFTER_S, "kill -9 of a node, and its people are gone with it")
-        self._gathering.dying[THERE], self._is_there = Loss.KILL, False
+        self._is_there = False
         await self._nodes[THERE].kill()
         await asyncio.sleep(BACK_AFTER_S)
         for visit in faithful[: FAITHFUL // 2]:
             await self._gathering.arrive(visit.stay.user, HERE)
         await self._at(KILL_AFTER_S + PROMISED_S[Loss.KILL] + LATE_S, "the node is started again")
         await self._nodes[THERE].start()
-        del self._gathering.dying[THERE]
         self._is_there = True
         await self._gathering.watch("there again", "watcher-there", THERE, self._watched)
 

@@ -19,6 +19,8 @@ from tests.support.presence_judge import FOR_EVER, Loss, Shown, Stay, View
 
 CONNECT_WITHIN_S: Final = 15.0
 AGAIN_S: Final = 0.2
+STAYS_S: Final = (4.0,)
+AWAYS_S: Final = (0.0, 0.3, 1.0, 5.0)
 
 
 @dataclass
@@ -43,8 +45,8 @@ class Gathering:
     stays: list[Stay] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
-    # Whose connections break is lost so: by default the socket was closed.
-    dying: dict[int, Loss] = field(default_factory=dict)
+    # How those are lost whose connection to a node breaks.
+    loss: Callable[[int], Loss] = lambda _: Loss.CLOSE
     _watchers: list[Client] = field(default_factory=list)
 
     def now_s(self) -> float:
@@ -94,19 +96,30 @@ class Gathering:
 
     def _ended(self, visit: Visit, _: "asyncio.Future[int]") -> None:
         if not visit.is_over:
-            visit.stay.gone_s, visit.stay.loss = self.now_s(), self.dying.get(visit.node, Loss.CLOSE)
+            visit.stay.gone_s, visit.stay.loss = self.now_s(), self.loss(visit.node)
 
-    async def live(self, user: str, node: Callable[[], int], chance: random.Random, until_s: float) -> None:
-        """Come and go by goodbyes and closes, with stays and absences of some seconds."""
+    async def live(
+        self,
+        user: str,
+        node: Callable[[], int],
+        chance: random.Random,
+        until_s: float,
+        *,
+        stays_s: Sequence[float] = STAYS_S,
+        aways_s: Sequence[float] = AWAYS_S,
+    ) -> None:
+        """Come and go by goodbyes and closes; stays and absences last up to as long as one of those, by chance."""
         while (now_s := self.now_s()) < until_s:
             try:
                 visit = await self.arrive(user, node())
             except OSError:
                 await asyncio.sleep(AGAIN_S)
                 continue
-            await asyncio.sleep(min(chance.uniform(0.2, 4.0), max(0.0, until_s - now_s)))
+            stay_s = 0.2 + chance.choice(stays_s) * chance.random()
+            await asyncio.sleep(min(stay_s, max(0.0, until_s - now_s)))
             await self.leave(visit, chance.choice((Loss.GOODBYE, Loss.CLOSE)))
-            await asyncio.sleep(chance.choice((0.0, 0.3, 1.0, 5.0)) * chance.random())
+            away_s = chance.choice(aways_s) * chance.random()
+            await asyncio.sleep(min(away_s, max(0.0, until_s - self.now_s())))
 
     # ---- watching
 

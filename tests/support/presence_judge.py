@@ -164,19 +164,16 @@ def _timeline(shown: Sequence[Shown], end_s: float) -> list[tuple[Span, str]]:
 
 
 def _turned_back(shown: Sequence[Shown]) -> list[float]:
-    """Return when news came that were not newer than the news before, or older than an answer."""
+    """Return when news came that were older than what had been told; an answer may be overtaken, and the same told twice."""
     turned: list[float] = []
-    news_v = answer_v = -1
+    highest = -1
     for each in shown:
         v = each.presence.v
         if each.presence.status is Status.UNKNOWN:
             continue
-        if not each.is_news:
-            answer_v = max(answer_v, v)
-            continue
-        if v <= news_v or v < answer_v:
+        if each.is_news and v < highest:
             turned.append(each.at_s)
-        news_v = max(news_v, v)
+        highest = max(highest, v)
     return turned
 
 
