@@ -257,15 +257,20 @@ class Device:
 
     def leave(self, back_after_s: float | None) -> None:
         """Say goodbye, and come back after a while (None: not by itself)."""
-        if self.is_ready and self._connection is not None:
+        if self.is_ready and not self.away and self._connection is not None:
             self.away = True
-            self._scene.spawn(close_within(5.0, self._connection.close()))
-            if back_after_s is not None:
-                self._scene.spawn(self.come(back_after_s))
+            self._scene.spawn(self._leave(self._connection, back_after_s))
+
+    async def _leave(self, connection: Connection, back_after_s: float | None) -> None:
+        """Whoever came back before the end of this connection would be counted twice, and then for ever."""
+        await close_within(5.0, connection.close())
+        connection.abort()
+        if back_after_s is not None:
+            await self.come(back_after_s)
 
     def drop(self, back_after_s: float) -> None:
         """Lose the network without a word, and find it again after a while."""
-        if self.is_ready and self._connection is not None:
+        if self.is_ready and not self.away and self._connection is not None:
             self.away = self._silent = True
             self._connection.abort()
             self._scene.spawn(self.come(back_after_s))
