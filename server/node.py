@@ -57,7 +57,8 @@ from server.gateway.wheel import TimerWheel
 from server.health import Health, HealthParts
 from server.hub import Hub, Recipient
 from server.identities import Identities
-from server.journal import Journal, Routing
+from server.journal import Journal
+from server.lane import Routing
 from server.peer import Peer
 from server.people import People
 from server.ports import Clock, StoreUnavailable, StoreUnusable

@@ -37,7 +37,8 @@ from server.gateway.wheel import TimerWheel
 from server.hub import Hub, Recipient
 from server.ice import IceDesk, IceParts
 from server.identities import Identities, IssuerKeys
-from server.journal import Journal, Record, Routing
+from server.journal import Journal
+from server.lane import Record, Routing
 from server.outbox import Flusher, Outbox
 from server.peer import Peer
 from server.people import People

@@ -9,7 +9,8 @@ from protocol.ids import Micros
 from server.adapters.memory.bus import MemoryHubOfNodes
 from server.adapters.memory.store import MemoryStore
 from server.health import HOLDS_S, Health, HealthParts
-from server.journal import Journal, JournalLimits
+from server.journal import Journal
+from server.lane import LaneLimits
 from server.upkeep import Upkeep
 from tests.support.clock import FakeClock
 
@@ -35,7 +36,7 @@ class World:
         self.clock = FakeClock()
         self.store = AskedStore(self.clock)
         self.bus = MemoryHubOfNodes(self.clock).bus()
-        journal = Journal(self.store, limits=JournalLimits(queue=queue))
+        journal = Journal(self.store, limits=LaneLimits(queue=queue))
         self.health = Health(HealthParts(self.store, journal, self.bus, None, self.clock.now))
 
     async def wrong(self) -> dict[str, str]:

@@ -10,7 +10,8 @@ from protocol.errors import ErrorCode
 from protocol.ids import MatchId, Seq, UserId
 from server.core.calls import CallChanged, CallStale
 from server.core.log import NOT_MEMBER, Appended, Mark, Marked, MembersSet, Refused
-from server.journal import WAITING_BYTES, Journal, JournalLimits
+from server.journal import Journal
+from server.lane import WAITING_BYTES, LaneLimits
 from server.ports import StoreUnavailable
 from server.telemetry import CommitWatch, Telemetry
 from tests.support.call_rows import opened
@@ -56,7 +57,7 @@ async def test_alone_a_message_waits_for_nobody(store: HeldStore) -> None:
 
 
 async def test_what_came_during_the_last_call_is_the_next_batch(store: HeldStore) -> None:
-    journal = Journal(store, limits=JournalLimits(batch=5))
+    journal = Journal(store, limits=LaneLimits(batch=5))
     answers: list[object] = []
     store.door.clear()
     async with running(journal):
@@ -92,7 +93,7 @@ async def test_changes_of_members_keep_their_place_between_messages(store: HeldS
 
 
 async def test_beyond_its_bound_a_lane_refuses_at_once(store: HeldStore) -> None:
-    journal = Journal(store, limits=JournalLimits(queue=2))
+    journal = Journal(store, limits=LaneLimits(queue=2))
     answers: list[object] = []
     for name in "abc":
         journal.append(post(name), answers.append)
@@ -108,7 +109,7 @@ async def test_beyond_its_bound_a_lane_refuses_at_once(store: HeldStore) -> None
 
 
 async def test_the_bound_counts_bytes_too(store: HeldStore) -> None:
-    journal = Journal(store, limits=JournalLimits(queue_bytes=WAITING_BYTES * 3))
+    journal = Journal(store, limits=LaneLimits(queue_bytes=WAITING_BYTES * 3))
     answers: list[object] = []
     journal.append(post("a", text="x" * WAITING_BYTES * 2), answers.append)
     journal.append(post("b"), answers.append)
@@ -162,7 +163,7 @@ async def test_a_store_that_is_away_is_told_and_the_next_message_goes_through(
 
 async def test_an_unknown_outcome_is_found_out_by_asking_again(store: HeldStore) -> None:
     """Nobody was told of what the first call stored, so it counts as new: those who have it drop it."""
-    journal = Journal(store, limits=JournalLimits(retry_s=0))
+    journal = Journal(store, limits=LaneLimits(retry_s=0))
     store.failures_after = [StoreUnavailable("cut", maybe_stored=True)] * 2
     answers: list[object] = []
     async with running(journal):
@@ -175,7 +176,7 @@ async def test_an_unknown_outcome_is_found_out_by_asking_again(store: HeldStore)
 
 
 async def test_an_outcome_that_stays_unknown_is_told_as_unknown(store: HeldStore) -> None:
-    journal = Journal(store, limits=JournalLimits(retry_s=0, attempts=3))
+    journal = Journal(store, limits=LaneLimits(retry_s=0, attempts=3))
     store.failures = [StoreUnavailable("cut", maybe_stored=True)] * 3
     answers: list[object] = []
     async with running(journal):
@@ -187,7 +188,7 @@ async def test_an_outcome_that_stays_unknown_is_told_as_unknown(store: HeldStore
 
 async def test_a_later_attempt_that_did_nothing_says_nothing_of_the_first(store: HeldStore) -> None:
     """The connection was lost under the first, and could not be made again."""
-    journal = Journal(store, limits=JournalLimits(retry_s=0, attempts=3))
+    journal = Journal(store, limits=LaneLimits(retry_s=0, attempts=3))
     store.failures_after = [StoreUnavailable("cut", maybe_stored=True)]
     answers: list[object] = []
     async with running(journal):
@@ -283,7 +284,7 @@ async def test_marks_that_wait_become_one_at_their_maximum(store: HeldStore) -> 
 
 
 async def test_marks_wait_while_messages_keep_coming_but_not_for_ever(store: HeldStore) -> None:
-    journal = Journal(store, limits=JournalLimits(batch=1, marks_every_s=3600))
+    journal = Journal(store, limits=LaneLimits(batch=1, marks_every_s=3600))
     answers: list[object] = []
     async with running(journal):
         for number in range(3):
@@ -303,7 +304,7 @@ async def test_marks_wait_while_messages_keep_coming_but_not_for_ever(store: Hel
 
 
 async def test_marks_are_refused_when_too_many_wait_and_when_the_store_is_away(store: HeldStore) -> None:
-    journal = Journal(store, limits=JournalLimits(queue=2))
+    journal = Journal(store, limits=LaneLimits(queue=2))
     answers: list[object] = []
     for _ in range(3):
         journal.mark(mark(BOB, 1, 1), answers.append)
