@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 
 class ReverseProxy(Struct):
@@ -17,6 +17,7 @@ class ReverseProxy(Struct):
     port: int
     target: int
     client: str = "203.0.113.7"
+    _clients: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def ws_url(self) -> str:
@@ -24,6 +25,7 @@ class ReverseProxy(Struct):
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one connection on."""
+        self._clients.append(writer)
         with suppress(OSError, asyncio.IncompleteReadError), closing(writer):
             head = await reader.readuntil(b"\r\n\r\n")
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)
@@ -32,6 +34,11 @@ class ReverseProxy(Struct):
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_pass_on(reader, server_writer))
                     tasks.create_task(_pass_on(server_reader, writer))
+
+    def cut(self) -> None:
+        """Cut what is left of its clients: over TLS a close waits for theirs."""
+        for writer in self._clients:
+            writer.transport.abort()
 
     def _told(self, head: bytes) -> bytes:
         """Append the client to X-Forwarded-For, as nginx's `$proxy_add_x_forwarded_for` does."""
@@ -57,4 +64,7 @@ async def reverse_proxy(target: int, tls: ssl.SSLContext | None = None) -> Async
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
     proxy.port = server.sockets[0].getsockname()[1]
     async with server:
-        yield proxy
+        try:
+            yield proxy
+        finally:
+            proxy.cut()
