@@ -65,7 +65,9 @@ class _Scene:
         self._began_s = gathering.now_s()
         self._restless = [f"restless-{number}" for number in range(RESTLESS)]
         self._faithful = [f"faithful-{number}" for number in range(FAITHFUL)]
-        self._watched = [*self._restless, *self._faithful, "silent"]
+        # Each of them leaves once, in that way, and for good.
+        self._leavers = {"polite": Loss.GOODBYE, "torn": Loss.CLOSE}
+        self._watched = [*self._restless, *self._faithful, *self._leavers, "silent"]
         self._killed_us = 0
         self._is_there = True
         gathering.loss = lambda node: Loss.KILL if node == THERE and not self._is_there else Loss.CLOSE
@@ -87,8 +89,11 @@ class _Scene:
         await gathering.watch("there", "watcher-there", THERE, self._watched)
         silent = await gathering.arrive("silent", HERE)
         faithful = [await gathering.arrive(user, THERE) for user in self._faithful]
+        leavers = [await gathering.arrive(user, HERE) for user in self._leavers]
         await asyncio.sleep(BOUNDS.come_s)
         await gathering.leave(silent, Loss.SILENCE)
+        for visit in leavers:
+            await gathering.leave(visit, self._leavers[visit.stay.user])
         async with asyncio.TaskGroup() as group:
             for user in self._restless:
                 group.create_task(gathering.live(user, self._somewhere, chance, self._began_s + SILENT_S))
