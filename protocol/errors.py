@@ -32,6 +32,7 @@ class ErrorCode(StrEnum):
     IN_OTHER_CALL = "in_other_call"
     CALL_FULL = "call_full"
     CALL_REFUSED = "call_refused"
+    NO_RELAY = "no_relay"
     NOT_IN_CALL = "not_in_call"
     BAD_DESCRIPTION = "bad_description"
     TOO_LARGE = "too_large"
@@ -82,6 +83,9 @@ CATALOGUE: Final[Mapping[ErrorCode, ErrorFacts]] = MappingProxyType(
         ),
         ErrorCode.CALL_FULL: ErrorFacts(False, 409, "The call has as many participants as one may have."),
         ErrorCode.CALL_REFUSED: ErrorFacts(False, 403, "This call cannot be made now; do not try again at once."),
+        ErrorCode.NO_RELAY: ErrorFacts(
+            False, 409, "This user's calls go through a relay only, and there is none: set TURN_SERVER_URL, or unset `relay_only`."
+        ),
         ErrorCode.NOT_IN_CALL: ErrorFacts(False, 403, "You, or the peer that you named, have no place in this call."),
         ErrorCode.BAD_DESCRIPTION: ErrorFacts(
             False, 400, "The message names the rule that the SDP or the candidate breaks."

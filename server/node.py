@@ -202,7 +202,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             limiter=shared.limiter,
             clock=clock,
             wheel=wheel,
-            rules=_call_rules(settings),
+            rules=_call_rules(settings, has_relay=relays.desk.has_relay),
             limits=CallLimits(
                 settings.call_starts_per_min,
                 RatePolicy(settings.call_signal_rate_per_s, settings.call_signal_burst),
@@ -448,7 +448,7 @@ def _session_policy(settings: Settings) -> SessionPolicy:
     )
 
 
-def _call_rules(settings: Settings) -> Rules:
+def _call_rules(settings: Settings, *, has_relay: bool) -> Rules:
     return Rules(
         ring_us=_us(settings.call_ring_s),
         unreachable_us=_us(settings.call_unreachable_s),
@@ -461,6 +461,7 @@ def _call_rules(settings: Settings) -> Rules:
         participants=settings.max_call_participants,
         unanswered=settings.call_unanswered_max,
         relay_only=settings.call_relay_only,
+        has_relay=has_relay,
     )
 
 

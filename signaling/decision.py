@@ -26,6 +26,8 @@ class Rules(Struct, frozen=True):
     participants: int = 6
     unanswered: int = 3
     relay_only: bool = False
+    # Without one nobody who is to be relayed only can be connected with anybody.
+    has_relay: bool = True
 
 
 class UserSettings(Struct, frozen=True):

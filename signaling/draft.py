@@ -113,7 +113,7 @@ class Draft:
             key=sitter.key,
             joined_at=self.now,
             media=MediaState(audio=True, video=sitter.media == "video", screen=False),
-            relay_only=sitter.relay_only or self.rules.relay_only or self.context.settings_of(sitter.user).relay_only,
+            relay_only=is_relayed(sitter, self.context, self.rules),
             glare=glare,
         )
         self.call = structs.replace(self.call, seats=(*self.call.seats, seat))
@@ -262,6 +262,11 @@ class Draft:
                 held = None if have is None else have.get(other.peer, 0)
                 state = CallPeerState(self.call.call, seat.peer, "ok" if seat.is_well else "reconnecting", held)
                 self.actions.append(to_seat(other, state))
+
+
+def is_relayed(sitter: Sitter, context: Context, rules: Rules) -> bool:
+    """Tell whether the seat may be connected through a relay only: asked for, wanted by its user, or required by the server."""
+    return sitter.relay_only or rules.relay_only or context.settings_of(sitter.user).relay_only
 
 
 def _seen_by_others(reason: CallReason) -> CallReason:

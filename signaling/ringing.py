@@ -7,7 +7,7 @@ from protocol.errors import ErrorCode
 from protocol.ids import Micros, UserId
 from signaling.call import Call, LegState, LegTurn, leg_moved
 from signaling.decision import Context, Decision, Refusal, Rules
-from signaling.draft import Draft
+from signaling.draft import Draft, is_relayed
 from signaling.events import Accept, Decline, Invite, Rang, RingEvent, Sitter, Start
 
 DECLINED: Final = frozenset({LegState.DECLINED, LegState.BUSY})
@@ -18,8 +18,10 @@ def refused(code: ErrorCode, call: CallId | None = None, *, leave_first: bool = 
     return Decision(refusal=Refusal(code, call, leave_first))
 
 
-def elsewhere(sitter: Sitter, context: Context) -> Decision | None:
-    """Refuse who has a seat in another call; None for all others."""
+def obstacle(sitter: Sitter, context: Context, rules: Rules) -> Decision | None:
+    """Refuse who could not be connected, or has a seat in another call; None for all others."""
+    if not rules.has_relay and is_relayed(sitter, context, rules):
+        return refused(ErrorCode.NO_RELAY)
     other = context.in_call.get(sitter.user)
     return refused(ErrorCode.IN_OTHER_CALL, other, leave_first=sitter.replace) if other is not None else None
 
@@ -33,7 +35,7 @@ def start(event: Start, latest: Call | None, context: Context, rules: Rules, now
         found = _in_latest(event, latest, context, rules, now)
         if found is not None:
             return found
-    problem = elsewhere(sitter, context)
+    problem = obstacle(sitter, context, rules)
     if problem is not None:
         return problem
     targets = _targets(event, context, rules)
@@ -107,7 +109,7 @@ def at_ring(event: RingEvent, draft: Draft) -> Decision:
 def take_seat(draft: Draft, sitter: Sitter, *, glare: bool = False) -> Decision:
     """Give a seat to one who may have it, if nothing stands in the way."""
     call, context = draft.call, draft.context
-    problem = elsewhere(sitter, context)
+    problem = obstacle(sitter, context, draft.rules)
     if problem is not None:
         return problem
     if any(seat.user in context.blocked for seat in call.seats):

@@ -11,7 +11,7 @@ from signaling.call import LegTurn, Opinion, RelayUse, Seat
 from signaling.decision import Decision
 from signaling.draft import Draft
 from signaling.events import Feedback, HangUp, Join, Lost, Rated, Relayed, Remove, Report, Resume, SeatEvent, SetMedia
-from signaling.ringing import refused, take_seat
+from signaling.ringing import obstacle, refused, take_seat
 
 RELAYED_MAX: Final = 64
 
@@ -59,6 +59,9 @@ def join(event: Join, draft: Draft) -> Decision:
         return draft.move(seat, sitter.session, sitter.node, {})
     if not event.takeover:
         return refused(ErrorCode.ANSWERED_ELSEWHERE, call.call)
+    problem = obstacle(sitter, draft.context, draft.rules)
+    if problem is not None:
+        return problem
     draft.leave(seat, CallReason.REPLACED)
     draft.take(sitter)
     return draft.finish(sitter.peer)

@@ -70,6 +70,7 @@ export function refusal(code) {
     call_over: "This call is over.",
     call_full: "This call is full.",
     call_refused: "You cannot call here now.",
+    no_relay: "Your calls go through a relay only, and this server has none. Tell whoever runs it.",
     in_other_call: "You are in another call.",
     offline: "No connection. Try again when it is back.",
     rate_limited: "Too many calls in a short time. Wait a little.",

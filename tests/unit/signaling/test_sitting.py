@@ -1,6 +1,7 @@
 """signaling/sitting.py: join, resume, report, mute, lose, hang up, remove, rate."""
 
 import pytest
+from msgspec import structs
 
 from protocol.calls import (
     CallCancelled,
@@ -18,6 +19,7 @@ from protocol.calls import (
 )
 from protocol.errors import ErrorCode
 from protocol.ids import SessionId, UserId
+from signaling.decision import Rules, UserSettings
 from signaling.events import Feedback, HangUp, Rated, Relayed, Remove, Report, SetMedia
 from signaling.sitting import RELAYED_MAX
 from signaling.views import record_of
@@ -354,6 +356,22 @@ def test_a_relayed_seat() -> None:
     seat = play.there.seat_named(PeerId("p-alice.web"))
     assert seat is not None
     assert seat.relay_only
+
+
+def test_nobody_waits_for_a_relay_that_there_is_not() -> None:
+    """Who is to be relayed only is told at once, whoever wants it so; everybody else is connected directly."""
+    play = Play(rules=Rules(has_relay=False))
+    play.start("alice.web", relay_only=True)
+    assert play.refusal() is ErrorCode.NO_RELAY
+    play.context = structs.replace(play.context, settings={UserId("bob"): UserSettings(relay_only=True)})
+    play.start("alice.web")
+    play.accept("bob.phone")
+    assert play.refusal() is ErrorCode.NO_RELAY
+    assert play.state() is CallState.RINGING
+    play.context = structs.replace(play.context, settings={UserId("alice"): UserSettings(relay_only=True)})
+    play.join("alice.phone", takeover=True)
+    assert play.refusal() is ErrorCode.NO_RELAY
+    assert play.accept("bob.phone").peer == peer("bob.phone")
 
 
 def test_what_relays_carried() -> None:

@@ -10,7 +10,7 @@ from protocol.ids import MatchId, UserId
 from server.core.log import Refused
 from server.core.notices import CallNews
 from server.relay import UNROUTED_AFTER_S
-from tests.support.callers import OFFER, M, accept, answer_to, asked, connected, of_type, rest, start, types
+from tests.support.callers import OFFER, M, accept, answer_to, asked, connected, items, of_type, rest, start, types
 from tests.support.clock import FakeClock
 from tests.support.route_log import RoutedStore
 from tests.support.switchboard import Client, Json, Switchboard, running
@@ -98,6 +98,40 @@ async def test_seats_that_may_have_missed_news_are_told_how_it_is(pair: Pair) ->
     (snapshot,) = of_type(await pair.hear(alice), "call.snapshot")
     assert (snapshot["type"], snapshot["call"], snapshot["state"]) == ("call.snapshot", first["call"], "active")
     assert of_type(await pair.hear(bob), "call.snapshot") == []
+
+
+async def test_who_comes_between_a_mute_and_its_writing_is_told_of_it(pair: Pair) -> None:
+    """On the other node nobody knew of it when the seat was given; who was told already is not told again."""
+    await pair.here.make("three", "alice", "bob", "carol")
+    alice, bob, carol = await pair.here.enter("alice"), await pair.here.enter("bob"), await pair.there.enter("carol")
+    first = await start(alice, "three")
+    await accept(bob, first["call"])
+    await pair.settle()
+    for client in (alice, bob, carol):
+        await rest(client)
+    muted = {"audio": False, "video": True, "screen": False}
+    assert (await asked(alice, type="call.media", call=first["call"], **muted))["type"] == "ok"
+    assert [told["media"] for told in await pair.hear(bob)] == [muted]
+    seat = await accept(carol, first["call"], "k3")
+    assert [peer["media"] for peer in items(seat, "peers") if peer["user"] == "alice"] == [{**muted, "audio": True}]
+    await pair.settle()
+    await pair.here.advance(1)
+    (told,) = of_type(await pair.hear(carol), "call.media")
+    assert (told["peer"], told["media"]) == (first["peer"], muted)
+    assert of_type(await pair.hear(bob), "call.media") == []
+
+
+async def test_a_refusal_forgets_nothing_that_was_told(pair: Pair) -> None:
+    """What waits to be written goes along with the next event; refused, it waits on."""
+    alice, bob, first, second = await pair.talk()
+    muted = {"audio": False, "video": True, "screen": False}
+    assert (await asked(alice, type="call.media", call=first["call"], **muted))["type"] == "ok"
+    other = await pair.here.enter("bob")
+    assert (await accept(other, first["call"], "k3"))["code"] == "answered_elsewhere"
+    await pair.here.advance(1)
+    await pair.hear(bob)
+    seat = await asked(bob, type="call.resume", call=first["call"], peer=second["peer"])
+    assert [peer["media"] for peer in items(seat, "peers")] == [muted]
 
 
 async def test_what_a_dead_node_decided_is_told_by_another(pair: Pair) -> None:
