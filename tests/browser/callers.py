@@ -21,6 +21,14 @@ window.RTCPeerConnection = class extends RTCPeerConnection {
 window.WebSocket = class extends WebSocket {
   constructor(...where) { super(...where); sockets.push(this); }
 };
+// Small pictures, and few: they are made and looked at by the processor alone, for everybody at once.
+const { mediaDevices } = navigator;
+const [userMedia, displayMedia] = [mediaDevices?.getUserMedia, mediaDevices?.getDisplayMedia];
+const small = (wanted) => wanted && { ...wanted, width: 160, height: 120, frameRate: 10 };
+if (mediaDevices) {
+  mediaDevices.getUserMedia = ({ audio, video }) => userMedia.call(mediaDevices, { audio, video: small(video) });
+  mediaDevices.getDisplayMedia = ({ video }) => displayMedia.call(mediaDevices, { video: small(video) });
+}
 window.live = () => connections.filter((each) => each.connectionState === "connected");
 window.statistics = async () => {
   const reports = await Promise.all(live().map((each) => each.getStats()));

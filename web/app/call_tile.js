@@ -1,6 +1,7 @@
 /** One picture of a call: somebody's camera or screen, or their initials where there is none. */
 
 /** @import { LocalMedia, Participant } from "../duologue.js" */
+/** @import { QualityLevel } from "../duologue/call_types.js" */
 
 import { el, icon, set } from "./dom.js";
 import { avatar } from "./people.js";
@@ -11,6 +12,12 @@ const LEVELS = {
   poor: "Connection: poor",
   lost: "Connection: lost",
 };
+
+/** What the other side sees and hears of us. @param {QualityLevel | undefined} level */
+function heardBadly(level) {
+  if (level === "lost") return "They do not receive you";
+  return level === "poor" ? "They receive you badly" : "";
+}
 
 export class Tile {
   /**
@@ -36,12 +43,11 @@ export class Tile {
   }
 
   /** @param {Participant} participant */
-  show({ stream, media, reconnecting, state, level, route }) {
+  show({ stream, media, reconnecting, state, level, theirLevel, route }) {
     this.#play(stream);
     set(this.element, { "data-picture": media.video && state === "connected" });
     this.muted.hidden = media.audio || state === "new";
-    const note = reconnecting ? "Reconnecting…" : state === "connected" ? "" : "Connecting…";
-    this.#say(note);
+    this.#say(reconnecting ? "Reconnecting…" : state !== "connected" ? "Connecting…" : heardBadly(theirLevel));
     this.bars.hidden = state !== "connected";
     const way = route?.local === "relay" || route?.remote === "relay" ? ", through a relay" : "";
     const said = `${LEVELS[level]}${way}`;

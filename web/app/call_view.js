@@ -20,6 +20,7 @@ import { ring } from "./ring.js";
  * @property {() => void} again Call again.
  * @property {() => void} closed The view is not needed any more.
  * @property {(small: boolean) => void} sized
+ * @property {(text: string) => void} said Something that was not asked for has to be told.
  */
 
 const SLOW_MS = 8_000;
@@ -46,7 +47,13 @@ export class CallView {
     this.time = el("span", { class: "call-time", role: "timer" });
     this.problem = el("div", { class: "call-problem", role: "alert", hidden: true });
     this.stage = el("div", { class: "stage" });
-    this.words = el("div", { class: "call-words", hidden: true });
+    this.words = el("div", {
+      class: "call-words",
+      role: "group",
+      "aria-label": "Words to compare",
+      tabindex: -1,
+      hidden: true,
+    });
     this.mic = control("mic", "Mute", () => void this.#toggle("audio"));
     this.camera = control("camera", "Camera off", () => void this.#toggle("video"));
     this.screen = control("screen", "Share screen", () => void this.#toggle("screen"));
@@ -58,7 +65,7 @@ export class CallView {
     this.invite = iconButton("invite", "Ring the others", () => void this.#ringOthers());
     this.controls = el(
       "div",
-      { class: "controls", role: "toolbar", "aria-label": "Call" },
+      { class: "controls", role: "group", "aria-label": "Call" },
       this.mic,
       this.camera,
       this.screen,
@@ -225,10 +232,7 @@ export class CallView {
   }
 
   async #compare() {
-    if (!this.words.hidden) {
-      this.words.hidden = true;
-      return;
-    }
+    if (!this.words.hidden) return this.#hideWords();
     const all = await this.call.words();
     const parts = all.map(({ user, words }) =>
       el(
@@ -242,20 +246,30 @@ export class CallView {
         ),
       ),
     );
-    const close = iconButton("close", "Close", () => {
-      this.words.hidden = true;
-    });
-    fill(this.words, close, ...parts);
+    fill(
+      this.words,
+      iconButton("close", "Close", () => this.#hideWords()),
+      ...parts,
+    );
     this.words.hidden = parts.length === 0;
+    this.words.focus();
+  }
+
+  #hideWords() {
+    this.words.hidden = true;
+    this.verify.focus();
   }
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || this.call.end) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape" && !this.isSmall) {
       event.stopPropagation();
-      this.resize(true);
-    } else if (event.key === "m") void this.#toggle("audio");
+      if (this.call.end) this.close();
+      else if (!this.words.hidden) this.#hideWords();
+      else this.resize(true);
+    } else if (this.call.end) return;
+    else if (event.key === "m") void this.#toggle("audio");
     else if (event.key === "v") void this.#toggle("video");
   }
 
@@ -281,7 +295,8 @@ export class CallView {
         return "Reconnecting…";
       default:
         if (call.participants.length === 1 && call.participants[0]?.reconnecting) return "Reconnecting…";
-        return call.online ? "" : "No connection to the server; the call goes on";
+        if (!call.online) return "No connection to the server; the call goes on";
+        return call.ringing.length ? `Ringing ${call.ringing.map(({ user }) => user).join(", ")}…` : "";
     }
   }
 
@@ -325,6 +340,11 @@ export class CallView {
     if (["cancelled", "answered_elsewhere", "replaced"].includes(end.reason)) return this.close();
     if (call.connectedAtMs !== undefined) ring("end");
     const length = call.connectedAtMs === undefined ? "" : lengthOf(end.duration_ms);
+    if (this.isSmall) {
+      // Who reads or writes meanwhile goes on.
+      this.options.said([endTitle(end), length].filter(Boolean).join(" · "));
+      return this.close();
+    }
     const again = el("button", { class: "primary", type: "button" }, "Call again");
     const close = el("button", { class: "plain", type: "button" }, "Close");
     again.addEventListener("click", () => {
@@ -333,7 +353,6 @@ export class CallView {
     });
     close.addEventListener("click", () => this.close());
     set(this.element, { "data-state": "ended" });
-    this.resize(false);
     fill(
       this.element,
       el(

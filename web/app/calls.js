@@ -22,12 +22,16 @@ export class CallDesk {
 
   /**
    * @param {Duologue} chat
-   * @param {{behind: () => Element[], titled: () => void}} page `behind`: what a call covers; `titled`: the title may change.
+   * @param {object} page
+   * @param {() => Element[]} page.behind What a call covers.
+   * @param {() => void} page.titled The title may have changed.
+   * @param {() => void} page.focus Have the focus where people go on when a call is out of the way.
    */
-  constructor(chat, { behind, titled }) {
+  constructor(chat, { behind, titled, focus }) {
     this.chat = chat;
     this.behind = behind;
     this.titled = titled;
+    this.focus = focus;
     this.note = el("p", { class: "call-note", role: "alert", hidden: true });
     this.element = el("div", { class: "calls" }, this.note);
     const { calls } = chat;
@@ -57,10 +61,17 @@ export class CallDesk {
     if (calls.current?.match === match) return this.#view?.resize(false);
     const known = calls.ongoing(match);
     const [ringing] = calls.incoming().filter((each) => each.match === match);
-    void this.#try(() => {
-      if (ringing) return calls.accept(ringing.call, { media, replace: calls.current !== undefined });
-      if (known) return calls.join(known.call, { media, takeover: known.mine, replace: calls.current !== undefined });
-      return calls.start(match, { media, replace: calls.current !== undefined });
+    const wish = { media, replace: calls.current !== undefined };
+    void this.#try(async () => {
+      if (ringing) return calls.accept(ringing.call, wish);
+      if (known) return calls.join(known.call, { ...wish, takeover: known.mine });
+      try {
+        return await calls.start(match, wish);
+      } catch (problem) {
+        // Somebody else was faster, and rings others.
+        if (!(problem instanceof DuologueError) || problem.code !== "call_exists" || !problem.call) throw problem;
+        return calls.join(problem.call, wish);
+      }
     });
   }
 
@@ -100,8 +111,11 @@ export class CallDesk {
   /** @param {string} call @param {string} reason */
   #quiet(call, reason) {
     if (reason.endsWith("_elsewhere") && this.#sheets.has(call)) this.#say(`${endTitle({ reason, duration_ms: 0 })}.`);
-    this.#sheets.get(call)?.close();
+    const sheet = this.#sheets.get(call);
+    const focused = sheet?.element.contains(document.activeElement);
+    sheet?.close();
     this.#sheets.delete(call);
+    if (focused) this.#handOn();
     this.titled();
   }
 
@@ -116,8 +130,13 @@ export class CallDesk {
         if (this.#view !== view) return;
         this.#view = undefined;
         this.#cover(false);
+        this.#handOn();
       },
-      sized: (small) => this.#cover(!small),
+      sized: (small) => {
+        this.#cover(!small);
+        if (small) this.#handOn(view.element);
+      },
+      said: (text) => this.#say(text),
     });
     this.#view = view;
     this.element.prepend(view.element);
@@ -127,6 +146,16 @@ export class CallDesk {
   /** What is covered cannot be reached by the keyboard either. @param {boolean} covered */
   #cover(covered) {
     for (const element of this.behind()) element.toggleAttribute("inert", covered);
+  }
+
+  /** The focus was in something that is gone, or out of the way: it goes to what comes next. @param {Element} [away] */
+  #handOn(away) {
+    const at = document.activeElement;
+    if (at && at !== document.body && !away?.contains(at) && at.checkVisibility()) return;
+    const [sheet] = this.#sheets.values();
+    if (sheet) sheet.element.focus();
+    else if (this.coversAll) this.#view?.element.focus();
+    else this.focus();
   }
 
   /** @param {() => Promise<Call>} act */

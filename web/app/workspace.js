@@ -35,6 +35,7 @@ export class Workspace {
     this.desk = new CallDesk(this.chat, {
       behind: () => [...this.element.children].filter((child) => child !== this.desk.element),
       titled: () => this.#showTitle(),
+      focus: () => this.#focus(),
     });
   }
 
@@ -79,9 +80,13 @@ export class Workspace {
     this.element.dataset.shown = this.#conversation ? "conversation" : "list";
     this.sidebar?.select(match?.match ?? "");
     void this.#conversation?.open();
+    if (this.#conversation || document.activeElement === document.body) this.#focus();
+  }
+
+  #focus() {
     // On a touch screen the keyboard would cover what is to be read.
     if (this.#conversation && matchMedia("(hover: hover)").matches) this.#conversation.field.focus();
-    else if (!this.#conversation && document.activeElement === document.body) this.sidebar?.focus();
+    else if (!this.#conversation) this.sidebar?.focus();
   }
 
   /** @param {string} match @param {string} change */

@@ -27,7 +27,8 @@ import { DuologueError } from "./protocol.js";
  * @property {MediaStream} screenStream Their screen, while `media.screen`.
  * @property {LinkState} state Of the connection to them.
  * @property {boolean} reconnecting They lost their connection to the server, or the one to us is interrupted.
- * @property {QualityLevel} level
+ * @property {QualityLevel} level How well we receive them.
+ * @property {QualityLevel | undefined} theirLevel How well they receive, as they told the server.
  * @property {Sample} sample The last measurement.
  * @property {Route | undefined} route Kinds of addresses that the media takes: `relay` is a TURN server.
  * @property {LinkProblem | undefined} problem
@@ -69,7 +70,7 @@ export class Call extends Emitter {
   /** Nobody's relay could be had: connections through strict firewalls may fail. */
   degraded = false;
 
-  /** @type {Map<string, {info: PeerInfo, link: PeerLink, away: boolean}>} */
+  /** @type {Map<string, {info: PeerInfo, link: PeerLink, away: boolean, theirLevel?: QualityLevel}>} */
   #peers = new Map();
   /** @type {Set<string>} */
   #ringing = new Set();
@@ -131,7 +132,7 @@ export class Call extends Emitter {
 
   /** The others. @returns {Participant[]} */
   get participants() {
-    return [...this.#peers.values()].map(({ info, link, away }) => ({
+    return [...this.#peers.values()].map(({ info, link, away, theirLevel }) => ({
       peer: info.peer,
       user: info.user,
       media: info.media,
@@ -140,6 +141,7 @@ export class Call extends Emitter {
       state: link.state,
       reconnecting: away || (link.wasConnected && link.state !== "connected"),
       level: link.level,
+      theirLevel,
       sample: link.sample,
       route: link.meter.route,
       problem: link.problem,
@@ -234,7 +236,7 @@ export class Call extends Emitter {
   heard(push) {
     switch (push.type) {
       case "call.ringing":
-        this.#alerted.add(push.user);
+        this.#rings(push.user, push.reason);
         break;
       case "call.peer_joined":
         this.#seated(push.peer);
@@ -252,6 +254,9 @@ export class Call extends Emitter {
         return;
       case "call.media":
         this.#peerMedia(push.peer, push.media);
+        break;
+      case "call.quality":
+        this.#peerLevel(push.peer, push.level);
         break;
       case "call.snapshot":
         void this.resume();
@@ -370,6 +375,19 @@ export class Call extends Emitter {
   #peerMedia(peer, media) {
     const known = this.#peers.get(peer);
     if (known) known.info.media = media;
+  }
+
+  /** @param {string} user @param {string | undefined} reason Why it rings no more. */
+  #rings(user, reason) {
+    if (reason === undefined) return void this.#alerted.add(user);
+    this.#ringing.delete(user);
+    this.#alerted.delete(user);
+  }
+
+  /** @param {string} peer @param {QualityLevel} level */
+  #peerLevel(peer, level) {
+    const known = this.#peers.get(peer);
+    if (known) known.theirLevel = level;
   }
 
   /** @param {string} peer @param {PeerLink} link @param {Numbered} signal */

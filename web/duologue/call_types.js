@@ -67,7 +67,7 @@
  * @typedef {IncomingPush
  *   | SnapshotPush
  *   | SignalPush
- *   | {type: "call.ringing", call: string, user: string}
+ *   | {type: "call.ringing", call: string, user: string, reason?: string}
  *   | {type: "call.joined", call: string, match: string}
  *   | {type: "call.peer_joined", call: string, peer: PeerInfo}
  *   | {type: "call.peer_left", call: string, peer: string, user: string, reason: string}

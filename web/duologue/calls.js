@@ -11,7 +11,7 @@
 /** @import { CallKind, CallPush, CallSeat, IncomingPush, SnapshotPush } from "./call_types.js" */
 /** @import { CallEnd } from "./call.js" */
 /** @import { CallTestReport, CallTestStep } from "./call_test.js" */
-/** @import { Limits, Timers } from "./protocol.js" */
+/** @import { CallEntry, Limits, Timers } from "./protocol.js" */
 
 import { Call } from "./call.js";
 import { LocalMedia } from "./call_media.js";
@@ -75,6 +75,8 @@ export class Calls extends Emitter {
   #incoming = new Map();
   /** @type {Map<string, OngoingCall>} */
   #ongoing = new Map();
+  /** @type {Map<string, OngoingCall>} What the log says of each match: those who ignored a call, or left it, may join still. */
+  #live = new Map();
   /** @type {Set<string>} Hung up while there was no connection. */
   #toHangUp = new Set();
   /** @type {Map<string, CallPush[]>} Pushes for a seat whose answer is still under way. */
@@ -94,7 +96,10 @@ export class Calls extends Emitter {
 
   /** The live call of a match that this client could join. @param {string} match */
   ongoing(match) {
-    return [...this.#ongoing.values()].find((each) => each.match === match && each.call !== this.current?.id);
+    const told = [...this.#ongoing.values(), ...this.#live.values()];
+    return told.find(
+      (each) => each.match === match && each.call !== this.current?.id && !this.#incoming.has(each.call),
+    );
   }
 
   // ---- what one can do
@@ -169,9 +174,15 @@ export class Calls extends Emitter {
     else if (this.#asking > 0) this.#early.set(push.call, [...(this.#early.get(push.call) ?? []), push]);
   }
 
-  /** The last word of the log on a call: it is over, also when its push was lost. @param {{call: string, state: string}} entry */
-  logged({ call, state }) {
-    if (state !== "ringing" && state !== "ongoing") this.#gone(call, state);
+  /** What the log says of a call, also when its push was lost. @param {CallEntry} entry */
+  logged({ call, match, media, participants, state }) {
+    if (state === "ringing" || state === "ongoing") {
+      this.#live.set(match, { call, match, media, users: [...(participants ?? [])], mine: false });
+      return this.emit("ongoing", { match });
+    }
+    if (this.#live.get(match)?.call === call) this.#live.delete(match);
+    this.#gone(call, state);
+    this.emit("ongoing", { match });
   }
 
   /** Connected, by a new socket. */
@@ -301,6 +312,7 @@ export class Calls extends Emitter {
     clearTimeout(incoming.timer);
     this.#incoming.delete(call);
     this.emit("stopped", { call, match: incoming.match, reason });
+    this.emit("ongoing", { match: incoming.match });
   }
 
   /** Another device of this user is in it. @param {string} call @param {string} match */
@@ -327,9 +339,11 @@ export class Calls extends Emitter {
     this.emit("ongoing", { match: known.match });
   }
 
+  /** Those that go on are told again after every `welcome`. */
   #forgetOngoing() {
-    const matches = new Set([...this.#ongoing.values()].map(({ match }) => match));
+    const matches = new Set([...this.#ongoing.values(), ...this.#live.values()].map(({ match }) => match));
     this.#ongoing.clear();
+    this.#live.clear();
     return matches;
   }
 }

@@ -282,6 +282,50 @@ test("it rings until it is answered elsewhere, its time is over, or it is not re
   await play.chat.close();
 });
 
+test("what goes on in a match can be joined by whoever ignored or left it, until the log says that it is over", async () => {
+  const play = new CallPlay();
+  const socket = await play.online();
+  const { calls } = play.chat;
+  const entry = { type: "call", match: "m1", call: "c1", media: "video", caller: "bob", started_at: 1 };
+  const at = 1_795_000_000_000_000;
+  socket.push({ ...entry, seq: 2, created_at: at + 2, state: "ringing", participants: ["bob", "alice"] });
+  socket.push({
+    type: "call.incoming",
+    call: "c1",
+    match: "m1",
+    caller: "bob",
+    media: "video",
+    mode: "ring",
+    age_ms: 0,
+    expires_in_ms: 60_000,
+    joined: ["bob"],
+  });
+  assert.equal(calls.ongoing("m1"), undefined);
+  calls.ignore("c1");
+  assert.deepEqual(calls.ongoing("m1"), {
+    call: "c1",
+    match: "m1",
+    media: "video",
+    users: ["bob", "alice"],
+    mine: false,
+  });
+  const joining = calls.join("c1", { local: new LocalMedia() });
+  socket.ok(await socket.expect("call.join"), { ...SEAT, state: "connecting", peers: [bob(true)], ringing: ["cy"] });
+  const call = await joining;
+  assert.equal(calls.ongoing("m1"), undefined);
+  socket.push({ type: "call.ringing", call: "c1", user: "cy" });
+  assert.deepEqual(call.ringing, [{ user: "cy", alerted: true }]);
+  socket.push({ type: "call.ringing", call: "c1", user: "cy", reason: "declined" });
+  assert.deepEqual(call.ringing, []);
+  socket.push({ type: "call.quality", call: "c1", peer: "his", level: "poor" });
+  assert.equal(call.participants[0]?.theirLevel, "poor");
+  socket.push({ type: "call.ended", call: "c1", reason: "hangup" });
+  assert.equal(calls.ongoing("m1")?.call, "c1");
+  socket.push({ ...entry, seq: 3, created_at: at + 3, state: "completed", duration_ms: 1 });
+  assert.equal(calls.ongoing("m1"), undefined);
+  await play.chat.close();
+});
+
 test("a missed call counts as unread, for who was called", async () => {
   const play = new CallPlay();
   const socket = await play.online();
