@@ -84,7 +84,9 @@ CATALOGUE: Final[Mapping[ErrorCode, ErrorFacts]] = MappingProxyType(
         ErrorCode.CALL_FULL: ErrorFacts(False, 409, "The call has as many participants as one may have."),
         ErrorCode.CALL_REFUSED: ErrorFacts(False, 403, "This call cannot be made now; do not try again at once."),
         ErrorCode.NO_RELAY: ErrorFacts(
-            False, 409, "This user's calls go through a relay only, and there is none: set TURN_SERVER_URL, or unset `relay_only`."
+            False,
+            409,
+            "This user's calls go through a relay only, and there is none: set TURN_SERVER_URL, or unset `relay_only`.",
         ),
         ErrorCode.NOT_IN_CALL: ErrorFacts(False, 403, "You, or the peer that you named, have no place in this call."),
         ErrorCode.BAD_DESCRIPTION: ErrorFacts(

@@ -21,14 +21,6 @@ window.RTCPeerConnection = class extends RTCPeerConnection {
 window.WebSocket = class extends WebSocket {
   constructor(...where) { super(...where); sockets.push(this); }
 };
-// Small pictures, and few: they are made and looked at by the processor alone, for everybody at once.
-const { mediaDevices } = navigator;
-const [userMedia, displayMedia] = [mediaDevices?.getUserMedia, mediaDevices?.getDisplayMedia];
-const small = (wanted) => wanted && { ...wanted, width: 160, height: 120, frameRate: 10 };
-if (mediaDevices) {
-  mediaDevices.getUserMedia = ({ audio, video }) => userMedia.call(mediaDevices, { audio, video: small(video) });
-  mediaDevices.getDisplayMedia = ({ video }) => displayMedia.call(mediaDevices, { video: small(video) });
-}
 window.live = () => connections.filter((each) => each.connectionState === "connected");
 window.statistics = async () => {
   const reports = await Promise.all(live().map((each) => each.getStats()));
@@ -47,6 +39,31 @@ window.until = async (holds, patienceMs) => {
   }
   return null;
 };
+"""
+
+# Small pictures, and few: all of them are made, coded and shown by the two processors that the tests have as well.
+# What the browser itself would do, at the wish of its user: refuse devices, and end the sharing of the screen.
+SMALL: Final = """
+const { mediaDevices } = navigator;
+const [userMedia, displayMedia] = [mediaDevices.getUserMedia, mediaDevices.getDisplayMedia].map((get) => get.bind(mediaDevices));
+const small = (wanted) => wanted && { ...wanted, width: 160, height: 120, frameRate: 10 };
+let refuses = false;
+let shared;
+mediaDevices.getUserMedia = async ({ audio, video }) => {
+  if (refuses) throw new DOMException("not allowed", "NotAllowedError");
+  return userMedia({ audio, video: small(video) });
+};
+mediaDevices.getDisplayMedia = async ({ video }) => {
+  const stream = await displayMedia({ video: small(video) });
+  [shared] = stream.getTracks();
+  return stream;
+};
+window.refuse = (yes) => { refuses = yes; };
+window.stopSharing = () => {
+  shared.stop();
+  shared.dispatchEvent(new Event("ended"));
+};
+window.sends = (kind) => live().at(-1).getSenders().find(({ track }) => track?.kind === kind)?.track.label;
 """
 
 # Every live connection has decoded more pictures than it had.
@@ -106,6 +123,22 @@ class Caller:
     def tile(self, name: str) -> Locator:
         """Somebody's picture."""
         return self.view.get_by_role("figure", name=name, exact=True)
+
+    def control(self, name: str) -> Locator:
+        """A button of the call on the screen."""
+        return self.view.get_by_role("button", name=name, exact=True)
+
+    async def leave(self) -> None:
+        """Take no part in any call any more."""
+        for name in ("Hang up", "Decline"):
+            for button in await self.page.get_by_role("button", name=name, exact=True).all():
+                await button.click()
+
+    async def clear(self) -> None:
+        """See a call off that is over."""
+        await expect(self.control("Hang up")).to_have_count(0)
+        for button in await self.view.get_by_role("button", name="Close", exact=True).all():
+            await button.click()
 
     async def press(self, name: str) -> None:
         """Press a button."""

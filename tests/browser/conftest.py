@@ -4,11 +4,12 @@ Starting Chromium takes as long as a test, so these tests share it, and with it 
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
-from tests.browser.callers import WATCHED, Caller, NewCaller
+from tests.browser.callers import SMALL, WATCHED, Caller, NewCaller
 from tests.browser.people import Person
 from tests.support.private_server import PrivateServer
 from tests.support.programs import find_program
@@ -48,9 +49,9 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def new_profile(browser: Browser) -> AsyncIterator[NewProfile]:
-    """Make browser profiles: `await new_profile(size=PHONE)`."""
+@asynccontextmanager
+async def profiles_of(browser: Browser) -> AsyncIterator[NewProfile]:
+    """Make browser profiles until the block ends."""
     profiles: list[BrowserContext] = []
 
     async def make(*, size: tuple[int, int] = DESKTOP, dark: bool = False) -> BrowserContext:
@@ -70,9 +71,9 @@ async def new_profile(browser: Browser) -> AsyncIterator[NewProfile]:
         await context.close()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def new_person(new_profile: NewProfile, dev_server: PrivateServer) -> AsyncIterator[NewPerson]:
-    """Bring people in: `await new_person("Ada")`, each with a profile of their own unless one is given."""
+@asynccontextmanager
+async def people_of(new_profile: NewProfile, server: str) -> AsyncIterator[NewPerson]:
+    """Bring people in until the block ends, on `server` unless told otherwise."""
     people: list[Person] = []
 
     async def make(name: str, profile: BrowserContext | None = None, url: str | None = None) -> Person:
@@ -80,22 +81,39 @@ async def new_person(new_profile: NewProfile, dev_server: PrivateServer) -> Asyn
         person = Person(name, await context.new_page())
         person.watch_console()
         people.append(person)
-        await person.sign_in(dev_server.http_url if url is None else url)
+        await person.sign_in(server if url is None else url)
         return person
 
     yield make
     assert {person.name: person.complaints for person in people if person.complaints} == {}
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def new_caller(new_person: NewPerson, new_profile: NewProfile) -> NewCaller:
-    """Bring people with cameras in: `await new_caller("Ada")`; `script` runs before the page does."""
+def callers_of(new_person: NewPerson, new_profile: NewProfile) -> NewCaller:
+    """Bring people with cameras in."""
 
-    async def make(
-        name: str, *, url: str | None = None, size: tuple[int, int] = DESKTOP, dark: bool = False, script: str = ""
-    ) -> Caller:
+    async def make(name: str, *, url: str | None = None, size: tuple[int, int] = DESKTOP, dark: bool = False) -> Caller:
         profile = await new_profile(size=size, dark=dark)
-        await profile.add_init_script(WATCHED + script)
+        await profile.add_init_script(WATCHED + SMALL)
         return Caller(await new_person(name, profile, url))
 
     return make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_profile(browser: Browser) -> AsyncIterator[NewProfile]:
+    """Make browser profiles: `await new_profile(size=PHONE)`."""
+    async with profiles_of(browser) as make:
+        yield make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_person(new_profile: NewProfile, dev_server: PrivateServer) -> AsyncIterator[NewPerson]:
+    """Bring people in: `await new_person("Ada")`, each with a profile of their own unless one is given."""
+    async with people_of(new_profile, dev_server.http_url) as make:
+        yield make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_caller(new_person: NewPerson, new_profile: NewProfile) -> NewCaller:
+    """Bring people with cameras in: `await new_caller("Ada")`."""
+    return callers_of(new_person, new_profile)

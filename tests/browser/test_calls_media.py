@@ -10,7 +10,7 @@ from playwright.async_api import expect
 import loadtest.media
 from loadtest.api import Api
 from protocol.calls import CallReason
-from tests.browser.callers import WATCHED, Caller
+from tests.browser.callers import SMALL, WATCHED, Caller
 from tests.browser.conftest import NewPerson, NewProfile
 from tests.support.people import fresh, unlimited_server
 from tests.support.private_coturn import PrivateCoturn, private_coturn
@@ -55,7 +55,7 @@ async def program_of(server: PrivateServer, user: str) -> AsyncIterator[loadtest
 async def browser_of(new_person: NewPerson, new_profile: NewProfile, server: PrivateServer, name: str) -> Caller:
     """Bring somebody with a browser in."""
     profile = await new_profile()
-    await profile.add_init_script(WATCHED)
+    await profile.add_init_script(WATCHED + SMALL)
     return Caller(await new_person(name, profile, server.http_url))
 
 

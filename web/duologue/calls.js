@@ -317,7 +317,8 @@ export class Calls extends Emitter {
 
   /** Another device of this user is in it. @param {string} call @param {string} match */
   #elsewhere(call, match) {
-    const media = this.#incoming.get(call)?.media ?? "audio";
+    const known = this.#incoming.get(call) ?? this.#live.get(match);
+    const media = known?.call === call ? known.media : "audio";
     this.#ongoing.set(call, { call, match, media, users: [this.options.user()], mine: true });
     this.emit("ongoing", { match });
   }
