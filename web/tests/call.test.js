@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { FakePeerConnection, installMedia } from "./peer_connections.js";
 import { Play, summary } from "./play.js";
@@ -83,6 +84,8 @@ class CallPlay extends Play {
   }
 }
 
+const AsyncFunction = /** @type {FunctionConstructor} */ ((async () => {}).constructor);
+
 /** @param {() => boolean} holds */
 async function until(holds) {
   for (let tries = 0; tries < 2_000 && !holds(); tries += 1) await new Promise((resume) => setTimeout(resume, 2));
@@ -113,6 +116,39 @@ test("a sender keeps what the other side may not hold", () => {
   assert.deepEqual(names(sent.unconfirmed()), [199, 200]);
   assert.deepEqual(names(sent.after(197)), [198, 199, 200]);
   assert.equal(sent.after(0).length, 128);
+});
+
+test("what the README shows of calls is run as it stands there", async () => {
+  const play = new CallPlay();
+  const socket = await play.online();
+  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+  const [, example = ""] = /```js\n(chat\.calls\.on.*?)```/s.exec(readme) ?? [];
+  /** @type {unknown[][]} */
+  const told = [];
+  const tell =
+    (/** @type {string} */ what) =>
+    (/** @type {unknown[]} */ ...more) =>
+      void told.push([what, ...more]);
+  const script = new AsyncFunction("chat", "showSheet", "show", "close", example);
+  const running = script(play.chat, tell("sheet"), tell("show"), tell("close"));
+  socket.ok(await socket.expect("call.start"), { ...SEAT, state: "connecting", peers: [bob(false)], ringing: [] });
+  socket.ok(await socket.expect("call.ice"), ICE);
+  socket.ok(await socket.expect("call.hangup"));
+  await running;
+  assert.deepEqual(told.find(([what]) => what === "show")?.[1], "connecting");
+  assert.deepEqual(told.find(([what]) => what === "close")?.slice(0, 2), ["close", "hangup"]);
+  const incoming = { call: "c2", match: "m1", caller: "bob", media: "video", mode: "ring" };
+  socket.push({ type: "call.incoming", ...incoming, age_ms: 0, expires_in_ms: 60_000, joined: ["bob"] });
+  assert.equal((await socket.expect("call.ringing")).call, "c2");
+  const [, caller, answers] =
+    /** @type {[string, string, {accept: () => Promise<unknown>, decline: () => Promise<unknown>}]} */ (
+      told.find(([what]) => what === "sheet")
+    );
+  assert.equal(caller, "bob");
+  const declined = answers.decline();
+  socket.ok(await socket.expect("call.decline"));
+  await declined;
+  await play.chat.close();
 });
 
 test("the initiator offers with the relay it was given, sends candidates in batches and takes the answer", async () => {
