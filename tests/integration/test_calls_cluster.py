@@ -1,11 +1,12 @@
-"""Calls between two nodes on one PostgreSQL and one Redis: rings, signals, time-outs, and a node that is killed."""
+"""Calls between nodes on one PostgreSQL and one Redis: rings, signals, time-outs, and what they stand on going away."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
-from loadtest.client import Client
+from loadtest.client import Client, Refused
 from protocol.calls import (
     CallCancelled,
     CallEnded,
@@ -16,23 +17,34 @@ from protocol.calls import (
     CallReason,
     CallSignalled,
     CallSnapshot,
+    CallState,
 )
+from protocol.errors import ErrorCode
+from protocol.from_server import Degraded
 from protocol.ids import MatchId
 from tests.support.people import People, came, name_of, people_on
 from tests.support.private_cluster import Cluster, private_cluster
 from tests.support.private_postgres import PrivatePostgres
-from tests.support.private_redis import PrivateRedis
+from tests.support.private_redis import PrivateRedis, private_redis
 from tests.support.private_server import PrivateServer
 from tests.support.talkers import accept, hang_up, resume, rings, signal, start, talk
 
+A = TypeVar("A")
 # Everything that a test waits for in full is short; what must not run out meanwhile is long.
 QUICK = {"CALL_RING_S": "3", "CALL_UNREACHABLE_S": "3", "CALL_CALLER_GRACE_S": "2"}
 
 
 @pytest.fixture(scope="module")
-def cluster(postgres: PrivatePostgres, redis_server: PrivateRedis) -> Cluster:
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRedis]:
+    """Run a Redis that a test here takes away."""
+    with private_redis(tmp_path_factory.mktemp("calls-redis")) as redis:
+        yield redis
+
+
+@pytest.fixture(scope="module")
+def cluster(postgres: PrivatePostgres, redis: PrivateRedis) -> Cluster:
     """Make a cluster on a database of its own."""
-    return private_cluster(postgres, redis_server, **QUICK)
+    return private_cluster(postgres, redis, **QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +176,87 @@ async def test_a_caller_who_is_gone_stops_the_ring_on_another_node(here: People,
     await rings(bob)
     alice.abort()
     assert (await bob.next(CallCancelled)).reason in (CallReason.CANCELLED, CallReason.NO_ANSWER)
+
+
+async def test_both_nodes_of_a_call_go(cluster: Cluster, here: People) -> None:
+    """One is killed, the other is stopped in order: both people take their seats on a third, and talk on."""
+    with cluster.node() as doomed, cluster.node(DRAIN_S="1") as leaving:
+        async with people_on(doomed) as some, people_on(leaving) as others:
+            alice, bob, match = await apart(some, others)
+            tablet = await here.come(name_of(alice))
+            first, second = await talk(alice, bob, match)
+            doomed.program.kill()
+            assert await asyncio.to_thread(leaving.program.stop) == 0
+            for client in (alice, bob):
+                await client.closed()
+            alice, bob = [await here.come(name_of(client)) for client in (alice, bob)]
+            for client, seat in ((alice, first), (bob, second)):
+                assert (await client.next(CallSnapshot)).call == first.call
+                assert (await resume(client, seat)).peer == seat.peer
+            both_back = lambda told: (told.peer, told.state) == (second.peer, "ok")  # noqa: E731
+            await alice.next(CallPeerState, matching=both_back)
+            await signal(alice, first.call, second.peer, 1)
+            assert (await bob.next(CallSignalled)).n == 1
+            await hang_up(bob, first.call)
+            assert (await alice.next(CallEnded)).reason is CallReason.HANGUP
+            ended = await tablet.next(CallEntry, matching=lambda entry: entry.duration_ms is not None)
+            assert ended.state is CallOutcome.COMPLETED
+
+
+async def test_a_call_outlives_redis(here: People, there: People, redis: PrivateRedis) -> None:
+    """Those on one node signal on without it; what could not cross is said again when the seats are told to ask."""
+    alice, bob, match = await apart(here, there)
+    first, second = await talk(alice, bob, match)
+    neighbours = here.users("carol", "dave")
+    carol, dave = [await here.come(user) for user in neighbours]
+    theirs, others = await talk(carol, dave, await here.match(*neighbours))
+    for client in (alice, bob):
+        await client.next(CallEntry, matching=lambda entry: entry.state is CallOutcome.ONGOING)
+    await asyncio.to_thread(redis.kill)
+    for client in (alice, bob):
+        assert (await client.next(Degraded)).active
+    await signal(carol, theirs.call, others.peer, 1)
+    assert (await dave.next(CallSignalled)).n == 1
+    await signal(alice, first.call, second.peer, 1)
+    await asyncio.to_thread(redis.restart_empty)
+    for client, seat, other in ((alice, first, second), (bob, second, first)):
+        assert (await client.next(CallSnapshot)).call == first.call
+        assert (await resume(client, seat, {other.peer: 0})).state is CallState.ACTIVE
+    told = await alice.next(CallPeerState, matching=lambda told: told.have is not None)
+    assert (told.peer, told.state, told.have) == (second.peer, "ok", 0)
+    await signal(alice, first.call, second.peer, 1)
+    assert (await bob.next(CallSignalled)).n == 1
+    for client, seat in ((bob, first), (dave, theirs)):
+        await hang_up(client, seat.call)
+    for client in (alice, carol):
+        assert (await client.next(CallEnded)).reason is CallReason.HANGUP
+
+
+async def test_the_database_cuts_its_connections_while_it_rings(cluster: Cluster, here: People, there: People) -> None:
+    """One answers all the same, once; where nobody does, the ring ends by its time."""
+    alice, bob, match = await apart(here, there)
+    seat = await start(alice, match)
+    await rings(bob)
+    await cluster.cut_database()
+    answered = await persist(lambda: accept(bob, seat.call, "the same key"))
+    assert (await alice.next(CallPeerJoined)).peer.peer == answered.peer
+    await cluster.cut_database()
+    await persist(lambda: hang_up(alice, seat.call))
+    assert (await bob.next(CallEnded)).reason is CallReason.HANGUP
+    carol, dave, match = await apart(here, there)
+    await start(carol, match)
+    await rings(dave)
+    await cluster.cut_database()
+    assert (await dave.next(CallCancelled)).reason is CallReason.NO_ANSWER
+    assert (await carol.next(CallEnded)).reason is CallReason.NO_ANSWER
+
+
+async def persist(ask: Callable[[], Awaitable[A]]) -> A:
+    """Ask again for as long as the server says that it may."""
+    while True:
+        try:
+            return await ask()
+        except Refused as refused:
+            if refused.error.code is not ErrorCode.UNAVAILABLE:
+                raise
+            await asyncio.sleep((refused.error.retry_after_ms or 0) / 1000)
