@@ -10,20 +10,21 @@ is tried until the store has it.
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
-from msgspec import Raw, Struct, structs
+from msgspec import Struct, structs
 
 from protocol.calls import CallId, CallOutcome, CallReason
-from protocol.errors import CATALOGUE, ErrorCode
-from protocol.ids import MatchId, SessionId, UserId
-from server.calls.book import CallBook, decode_call, encode_call
+from protocol.errors import ErrorCode
+from protocol.ids import UserId
+from server.calls.book import CallBook, decode_call
+from server.calls.changes import change_of, context_of, news_of, write_before
+from server.calls.jobs import Job, Outcome, Settled, refused
 from server.calls.teller import Teller
-from server.core.calls import CallChange, CallChanged, CallNote, CallRow, CallStale, CallView
+from server.core.calls import CallChanged, CallStale, CallView
 from server.core.log import Refused
-from server.core.notices import CallNews
 from server.core.people import Pair, not_shown_to
 from server.delivery import Delivery
 from server.journal import Journal
@@ -32,62 +33,16 @@ from server.reads import Reads
 from server.telemetry import Telemetry, event
 from signaling.call import Call
 from signaling.decide import decide
-from signaling.decision import Action, Context, Decision, EntryDraft, Rules, ToSeat, UserSettings
-from signaling.due import deadline_of
-from signaling.events import Accept, Event, HangUp, Invite, Join, Start
+from signaling.decision import Decision, Rules
+from signaling.events import HangUp, Start
 
+Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 20
 # Of one event, each after another one changed the call first.
 OWED_MAX: Final = 10_000
 UNANSWERED_US: Final = 600_000_000
-_GUARDED: Final = (Start, Accept, Join, Invite)
-# What may depend on who is a member and who has blocked whom.
-
-
-class Settled(Struct, frozen=True):
-    """An event has been decided: the call as it is then, and what came of it."""
-
-    call: Call | None
-    decision: Decision
-
-
-Outcome = Settled | Refused
-Done = Callable[[Outcome], None]
-Admit = Callable[[], Awaitable[Refused | None]]
-Answer = TypeVar("Answer")
-
-
-class Soft(Struct, frozen=True):
-    """An event that was answered, and told to the connections `told`, before it was written."""
-
-    event: Event
-    told: frozenset[SessionId]
-
-
-class Job(Struct):
-    """An event under way. `call` or `match` says of what; `user` is whose event it is, if anybody's.
-
-    `before` are events that were answered already and wait to be written. Who was not told of them then, because they took
-    their seat meanwhile, on this node or another, is told when they are written.
-    """
-
-    event: Event | None
-    done: Done
-    call: CallId | None = None
-    match: MatchId | None = None
-    user: UserId | None = None
-    admit: Admit | None = None
-    before: tuple[Soft, ...] = ()
-    attempts: int = 0
-    # In place of the call's line: for what another line waits for.
-    own_line: str = ""
-
-    @property
-    def line(self) -> str:
-        """Which events it waits behind."""
-        return self.own_line or self.call or self.match or ""
 
 
 class DeskParts(Struct, frozen=True):
@@ -168,63 +123,28 @@ class Desk:
         if isinstance(view, Refused):
             self._end(job, view)
             return
-        row = view.row
-        call = None if row is None else decode_call(row.value)
-        version = 0 if row is None else row.version
-        written, told = self._write_before(job, call, view)
+        call = None if view.row is None else decode_call(view.row.value)
+        written, told = write_before(job.before, call, self._parts.rules, view.now)
         decision = Decision(call=None if written == call else written)
         if job.event is not None:
-            decision = decide(written, job.event, _context(view, job.user), self._parts.rules, view.now)
+            decision = decide(written, job.event, context_of(view, job.user), self._parts.rules, view.now)
             if decision.call is None and written != call and decision.refusal is None:
                 decision = structs.replace(decision, call=written)
         if told and decision.refusal is None:
             decision = structs.replace(decision, actions=(*told, *decision.actions))
-        self._decided(job, view, (call, version), decision)
+        self._decided(job, view, call, decision)
 
-    def _write_before(self, job: Job, call: Call | None, view: CallView) -> tuple[Call | None, tuple[Action, ...]]:
-        """Return the call with what was told already, and what of that is news to those who came in meanwhile."""
-        told: tuple[Action, ...] = ()
-        for soft in job.before:
-            if call is not None:
-                decision = decide(call, soft.event, Context(frozenset()), self._parts.rules, view.now)
-                call = decision.call or call
-                told += tuple(each for each in decision.actions if _seat_of(each) not in (None, *soft.told))
-        return call, told
-
-    def _decided(self, job: Job, view: CallView, read: tuple[Call | None, int], decision: Decision) -> None:
-        call, version = read
+    def _decided(self, job: Job, view: CallView, call: Call | None, decision: Decision) -> None:
         refusal = decision.refusal
         if refusal is not None and refusal.leave_first and refusal.call is not None and job.user is not None:
             self._leave_first(job, refusal.call, job.user)
         elif refusal is not None or decision.call is None:
             self._settle(job, Settled(call, decision))
         else:
-            is_new = call is None or call.call != decision.call.call
-            change = self._change(job, view, 0 if is_new else version, decision)
+            named = self._parts.clock.random_id()
+            change = change_of(named, job.event, view, decision, self._parts.rules)
             changed = partial(self._changed, job, decision, view.blocks)
             self._parts.journal.change_call(change, self._shield(job, changed))
-
-    def _change(self, job: Job, view: CallView, version: int, decision: Decision) -> CallChange:
-        call = decision.call
-        assert call is not None
-        is_guarded = isinstance(job.event, _GUARDED)
-        return CallChange(
-            change=self._parts.clock.random_id(),
-            call=call.call,
-            match=call.match,
-            version=version,
-            value=encode_call(call),
-            caller=call.caller,
-            started_at=call.started_at,
-            ended_at=call.ended_at,
-            deadline_at=deadline_of(call, self._parts.rules),
-            users=tuple(sorted(call.people)),
-            seated=tuple(sorted({seat.user for seat in call.seats})),
-            nodes=tuple(sorted({seat.node for seat in call.seats if seat.lost_at is None})),
-            note=None if decision.entry is None else _note(decision.entry),
-            members=view.members if is_guarded else None,
-            blocks=len(view.blocks) if is_guarded else None,
-        )
 
     def _changed(
         self, job: Job, decision: Decision, blocks: Sequence[Pair], changed: CallChanged | CallStale | Refused
@@ -313,57 +233,3 @@ class Desk:
                     self._end(job, refused(ErrorCode.INTERNAL))
 
         return shielded
-
-
-def news_of(row: CallRow) -> CallNews:
-    """Return what other nodes have to know of a call."""
-    return CallNews(row.call, row.match, row.version, Raw(row.value))
-
-
-def silently(_: Outcome) -> None:
-    """Tell nobody."""
-
-
-def refused(code: ErrorCode, *, retry_after_ms: int | None = None) -> Refused:
-    """Return the catalogue's refusal."""
-    return Refused(code, CATALOGUE[code].what_to_do, retry_after_ms=retry_after_ms)
-
-
-def _context(view: CallView, user: UserId | None) -> Context:
-    blocked = {one for pair in view.blocks for one in pair if user in pair and one != user}
-    name = None if view.row is None else view.row.call
-    return Context(
-        members=frozenset(view.members),
-        blocked=frozenset(blocked),
-        settings={who: UserSettings(its.when_busy, its.relay_only) for who, its in view.settings.items()},
-        in_call={who: call for who, call in view.in_call.items() if call != name},
-        unanswered=view.unanswered,
-    )
-
-
-def _note(draft: EntryDraft) -> CallNote:
-    return CallNote(
-        call=draft.call,
-        state=draft.state,
-        caller=draft.caller,
-        media=draft.media,
-        started_at=draft.started_at,
-        participants=draft.participants,
-        reason=draft.reason,
-        by=draft.by,
-        duration_ms=draft.duration_ms,
-    )
-
-
-def soft_events(waiting: Sequence[Soft]) -> tuple[Soft, ...]:
-    """Return the last of each kind and connection, in order."""
-    latest: dict[tuple[type, object], Soft] = {}
-    for each in waiting:
-        key = (type(each.event), getattr(each.event, "session", None))
-        latest.pop(key, None)
-        latest[key] = each
-    return tuple(latest.values())
-
-
-def _seat_of(action: Action) -> SessionId | None:
-    return action.session if isinstance(action, ToSeat) else None

@@ -12,11 +12,16 @@ from protocol.calls import CallId, CallRequest
 from protocol.ids import MatchId, UserId
 from server.calls.arrivals import CallArrivals
 from server.calls.book import CallBook, decode_call
-from server.calls.desk import Desk, DeskParts, Job, Outcome, news_of, silently
+from server.calls.changes import news_of
+from server.calls.desk import Desk, DeskParts
+from server.calls.ice_lists import IceLists
+from server.calls.jobs import Job, Outcome, silently
+from server.calls.lookup import CallLookup
 from server.calls.room import CallRoom, RoomParts
 from server.calls.rounds import CallRounds, RoundsParts
 from server.calls.signals import Signals
 from server.calls.teller import Teller
+from server.calls.updates import CallUpdates
 from server.core.calls import CallRow
 from server.core.log import Refused
 from server.core.notices import CallNews
@@ -75,7 +80,7 @@ class ExchangeParts(Struct, frozen=True):
 class Exchange:
     """The switchboard of calls. Run each of `work` for as long as the node lives."""
 
-    __slots__ = ("_arrivals", "_book", "_desk", "_parts", "_room", "_signals", "rounds", "work")
+    __slots__ = ("_arrivals", "_book", "_desk", "_parts", "_room", "_signals", "_updates", "rounds", "work")
 
     def __init__(self, parts: ExchangeParts) -> None:
         self._parts = parts
@@ -96,18 +101,16 @@ class Exchange:
                 telemetry=parts.telemetry,
             )
         )
+        self._updates = CallUpdates(self._book, parts.hub, parts.people, self._signals, parts.clock, parts.rules)
+        lookup = CallLookup(self._book, parts.store, parts.reads)
         self._room = CallRoom(
             RoomParts(
-                store=parts.store,
-                reads=parts.reads,
-                hub=parts.hub,
-                people=parts.people,
+                lookup=lookup,
                 book=self._book,
                 desk=self._desk,
                 teller=teller,
                 signals=self._signals,
-                ice=parts.ice,
-                ice_reads=parts.ice_reads,
+                ice=IceLists(parts.ice, parts.ice_reads, lookup),
                 limiter=parts.limiter,
                 clock=parts.clock,
                 rules=parts.rules,
@@ -115,7 +118,7 @@ class Exchange:
                 starts_per_min=parts.limits.starts_per_min,
             )
         )
-        self._arrivals = CallArrivals(parts.store, self._room.tell_live_calls)
+        self._arrivals = CallArrivals(parts.store, self._updates.greet)
         self.rounds = CallRounds(
             RoundsParts(parts.store, self._room, self._desk, parts.node, parts.is_alone, parts.telemetry)
         )
@@ -175,7 +178,7 @@ class Exchange:
         except msgspec.MsgspecError:  # A newer version's, perhaps: what is needed of it is read from the store.
             _log.warning("calls.news_not_understood")
             return
-        self._room.heard(news.call, news.version, call)
+        self._updates.heard(news.call, news.version, call)
 
     def hears_others(self, *, hears: bool) -> None:
         """News of other nodes come, or do not."""
@@ -191,7 +194,7 @@ class Exchange:
         news: list[CallNews] = []
         for name in dict.fromkeys(calls):
             view = await self._parts.store.call_view(call=name, caller=None, since_us=0)
-            pushes += [((user,), framed) for user, framed in self._room.states(view)]
+            pushes += [((user,), framed) for user, framed in self._updates.states(view)]
             if view.row is not None:
                 news.append(news_of(view.row))
         return CallStates(pushes, news)

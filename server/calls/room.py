@@ -4,7 +4,7 @@ What is for the record goes to the desk. What is only for the moment (mute, qual
 at once, and written with the next round, so that a running call needs no store.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, assert_never
 
@@ -12,13 +12,10 @@ from msgspec import Struct, UnsetType
 
 from protocol.calls import (
     CallAccept,
-    CallCancelled,
     CallDecline,
-    CallEnded,
     CallFeedback,
     CallHangup,
     CallIce,
-    CallIceServers,
     CallId,
     CallInvite,
     CallJoin,
@@ -31,7 +28,6 @@ from protocol.calls import (
     CallSignal,
     CallStart,
     CallStats,
-    IceServer,
     MediaState,
     PeerId,
 )
@@ -39,23 +35,20 @@ from protocol.errors import CATALOGUE, ErrorCode
 from protocol.from_server import Error, Ok
 from protocol.ids import MatchId, RequestId, UserId
 from server.calls.book import CallBook, Known, decode_call
-from server.calls.desk import Desk, Job, Outcome, Settled, Soft, refused, silently, soft_events
+from server.calls.desk import Desk
+from server.calls.ice_lists import IceLists
+from server.calls.jobs import Job, Outcome, Settled, Soft, refused, silently, soft_events
+from server.calls.lookup import CallLookup
 from server.calls.signals import Signals
 from server.calls.teller import Teller
-from server.core.calls import CallRow, CallView, OrphanedCall
+from server.core.calls import OrphanedCall
 from server.core.limiting import SlidingWindow
 from server.core.log import Refused
-from server.hub import Hub, frame
-from server.ice import IceDesk, IceRefused, IceServers, Participation
 from server.peer import Peer, error_of
-from server.people import People
-from server.ports import Calls, Clock, Limiter
-from server.reads import Reads
+from server.ports import Clock, Limiter
 from server.telemetry import Telemetry
-from signaling.call import Call
 from signaling.decide import decide
 from signaling.decision import Context, Refusal, Rules
-from signaling.entries import duration_ms
 from signaling.events import (
     Accept,
     Decline,
@@ -75,12 +68,11 @@ from signaling.events import (
     Start,
 )
 from signaling.quality import quality_of
-from signaling.views import incoming_of, seat_answer, snapshot_of
+from signaling.views import seat_answer
 
 STARTS: Final = "calls"
 NOBODY: Final = Context(frozenset())
 
-Issue = Callable[[], Awaitable[IceServers]]
 Plain = CallReport | CallRinging | CallDecline | CallInvite | CallHangup | CallFeedback
 Seating = CallStart | CallAccept | CallJoin
 
@@ -88,16 +80,12 @@ Seating = CallStart | CallAccept | CallJoin
 class RoomParts(Struct, frozen=True):
     """What the room works with."""
 
-    store: Calls
-    reads: Reads
-    hub: Hub
-    people: People
+    lookup: CallLookup
     book: CallBook
     desk: Desk
     teller: Teller
     signals: Signals
-    ice: IceDesk
-    ice_reads: Reads
+    ice: IceLists
     limiter: Limiter
     clock: Clock
     rules: Rules
@@ -133,7 +121,7 @@ class CallRoom:
             case CallResume():
                 self._resume(peer, request)
             case CallIce():
-                self._ice(peer, request)
+                self._parts.ice.asked(peer, request)
             case _:
                 self._decide(peer, request.call, _event_of(peer, request), request.id)
 
@@ -237,7 +225,7 @@ class CallRoom:
                 self._soft.setdefault(name, []).append(Soft(event, told))
             self._parts.teller.carry_out(decision.actions)
 
-        self._with_call(peer, name, request_id, tell)
+        self._find(peer, name, request_id, tell)
 
     def _signal(self, peer: Peer, signal: CallSignal) -> None:
         def relay(known: Known) -> None:
@@ -249,61 +237,13 @@ class CallRoom:
             self._parts.telemetry.call_signals_refused += 1
             peer.say(_error(refusal, None if isinstance(signal.id, UnsetType) else signal.id))
 
-        self._with_call(peer, signal.call, signal.id, relay)
+        self._find(peer, signal.call, signal.id, relay)
 
-    def _with_call(
-        self, peer: Peer, name: CallId, request_id: RequestId | UnsetType, use: Callable[[Known], None]
-    ) -> None:
-        """Have `use` called with what is known of a call: at once, or when the store has been asked."""
-        known = self._parts.book.get(name)
-        if known is not None:
-            use(known)
-            return
+    def _find(self, peer: Peer, name: CallId, request_id: RequestId | UnsetType, use: Callable[[Known], None]) -> None:
+        def refuse(refusal: Refused) -> None:
+            self._answer(peer, refusal, request_id)
 
-        def read(view: CallView | Refused) -> None:
-            if isinstance(view, Refused):
-                self._answer(peer, view, request_id)
-            elif view.row is None:
-                self._answer(peer, refused(ErrorCode.NOT_IN_CALL), request_id)
-            else:
-                use(self._parts.book.learn(view.row))
-
-        self._parts.reads.submit(
-            lambda: self._parts.store.call_view(call=name, caller=None, since_us=0), peer.shield(read)
-        )
-
-    # ---- ICE servers
-
-    def _ice(self, peer: Peer, request: CallIce) -> None:
-        if request.call is None:
-            self._read_ice(peer, request.id, partial(self._parts.ice.for_test, peer.user))
-            return
-        name = request.call
-
-        def ask(known: Known) -> None:
-            call = known.call
-            if call.seat_at(peer.session) is None and call.open_leg_of(peer.user) is None:
-                self._answer(peer, refused(ErrorCode.CALL_OVER if call.is_over else ErrorCode.NOT_IN_CALL), request.id)
-                return
-            part = Participation(name, peer.user)
-            self._read_ice(peer, request.id, partial(self._parts.ice.for_participant, part))
-
-        self._with_call(peer, name, request.id, ask)
-
-    def _read_ice(self, peer: Peer, request_id: RequestId, issue: Issue) -> None:
-        async def read() -> IceServers | Refused:
-            try:
-                return await issue()
-            except IceRefused as over:
-                return refused(ErrorCode.RATE_LIMITED, retry_after_ms=over.retry_after_ms)
-
-        def answer(servers: IceServers | Refused) -> None:
-            if isinstance(servers, Refused):
-                peer.say(error_of(servers, request_id))
-            else:
-                peer.say(_ice_answer(request_id, servers))
-
-        self._parts.ice_reads.submit(read, peer.shield(answer))
+        self._parts.lookup.find(peer, name, use, refuse)
 
     # ---- connections
 
@@ -316,56 +256,6 @@ class CallRoom:
 
     def _lost_seat(self, peer: Peer, name: CallId) -> None:
         self._parts.desk.insist(Job(Lost(peer.session), silently, call=name, user=peer.user))
-
-    def tell_live_calls(self, peer: Peer, rows: Sequence[CallRow]) -> None:
-        """Have a connection that has just come ring, resume or offer to join."""
-        for row in rows:
-            known = self._parts.book.learn(row)
-            if peer.is_live and not known.call.is_over and self._may_know(peer.user, known.call):
-                peer.send(self._state_of(known.call, peer.user, in_call=self._parts.book.is_seated(peer.user)))
-
-    def _may_know(self, user: UserId, call: Call) -> bool:
-        """Tell whether a call that is not the user's own may be shown to them: not if they could not join it."""
-        if call.seat_of(user) is not None or call.open_leg_of(user) is not None:
-            return True
-        person = self._parts.people.person(user)
-        return person is not None and person.apart.isdisjoint({call.caller, *(seat.user for seat in call.seats)})
-
-    # ---- news from elsewhere
-
-    def heard(self, name: CallId, version: int, call: Call) -> None:
-        """Another node changed a call."""
-        book = self._parts.book
-        concerns = name in book.calls_here() or any(self._parts.hub.connections(user) for user in call.people)
-        if concerns and book.is_news(name, version):
-            book.hear(name, version, call)
-            if call.is_over:
-                self._parts.signals.forget(call)
-
-    def states(self, view: CallView) -> list[tuple[UserId, bytes]]:
-        """Return for everybody whom a call concerns how it is, for those who may have missed news of it."""
-        if view.row is None:
-            return []
-        call = self._parts.book.learn(view.row).call
-        return [
-            (user, self._state_of(call, user, in_call=view.in_call.get(user, call.call) != call.call))
-            for user in sorted(call.people)
-        ]
-
-    def _state_of(self, call: Call, user: UserId, *, in_call: bool) -> bytes:
-        leg, seat = call.open_leg_of(user), call.seat_of(user)
-        had_seat = [gone for gone in call.left if gone.user == user]
-        if leg is not None:
-            now = self._parts.clock.micros()
-            return frame(incoming_of(call, leg, self._parts.rules, now, in_call=in_call))
-        if seat is None and had_seat:
-            reason = call.reason or had_seat[-1].reason
-            return frame(
-                CallEnded(call.call, reason, call.by, duration_ms(call, call.ended_at or had_seat[-1].left_at))
-            )
-        if seat is None and (call.is_over or call.leg_of(user) is not None):
-            return frame(CallCancelled(call.call, call.reason or CallReason.CANCELLED))
-        return frame(snapshot_of(call, seat))
 
     def removed(self, match: MatchId, users: Sequence[UserId]) -> None:
         """These users may not be in a call of the match any more."""
@@ -409,8 +299,3 @@ def _error(refusal: Refusal, request_id: RequestId | None) -> Error:
     return Error(
         code=refusal.code, message=message, id=request_id, call=refusal.call, retry_after_ms=refusal.retry_after_ms
     )
-
-
-def _ice_answer(request_id: RequestId, found: IceServers) -> CallIceServers:
-    servers = tuple(IceServer(each.urls, each.username or None, each.credential or None) for each in found.servers)
-    return CallIceServers(request_id, servers, found.ttl_s, found.expires_at, found.is_degraded)

@@ -12,7 +12,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from server.calls.desk import Desk, Job, silently
+from server.calls.desk import Desk
+from server.calls.jobs import Job, silently
 from server.calls.room import CallRoom
 from server.ports import Calls, StoreUnavailable
 from server.telemetry import Telemetry, event

@@ -1,0 +1,75 @@
+"""What the desk is handed: an event of a call, who asked for it, and what came of it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from msgspec import Struct
+
+from protocol.calls import CallId
+from protocol.errors import CATALOGUE, ErrorCode
+from protocol.ids import MatchId, SessionId, UserId
+from server.core.log import Refused
+from signaling.call import Call
+from signaling.decision import Decision
+from signaling.events import Event
+
+
+class Settled(Struct, frozen=True):
+    """An event has been decided: the call as it is then, and what came of it."""
+
+    call: Call | None
+    decision: Decision
+
+
+Outcome = Settled | Refused
+Done = Callable[[Outcome], None]
+Admit = Callable[[], Awaitable[Refused | None]]
+
+
+class Soft(Struct, frozen=True):
+    """An event that was answered, and told to the connections `told`, before it was written."""
+
+    event: Event
+    told: frozenset[SessionId]
+
+
+class Job(Struct):
+    """An event under way. `call` or `match` says of what; `user` is whose event it is, if anybody's.
+
+    `before` are events that were answered already and wait to be written. Who was not told of them then, because they took
+    their seat meanwhile, on this node or another, is told when they are written.
+    """
+
+    event: Event | None
+    done: Done
+    call: CallId | None = None
+    match: MatchId | None = None
+    user: UserId | None = None
+    admit: Admit | None = None
+    before: tuple[Soft, ...] = ()
+    attempts: int = 0
+    # In place of the call's line: for what another line waits for.
+    own_line: str = ""
+
+    @property
+    def line(self) -> str:
+        """Which events it waits behind."""
+        return self.own_line or self.call or self.match or ""
+
+
+def silently(_: Outcome) -> None:
+    """Tell nobody."""
+
+
+def refused(code: ErrorCode, *, retry_after_ms: int | None = None) -> Refused:
+    """Return the catalogue's refusal."""
+    return Refused(code, CATALOGUE[code].what_to_do, retry_after_ms=retry_after_ms)
+
+
+def soft_events(waiting: Sequence[Soft]) -> tuple[Soft, ...]:
+    """Return the last of each kind and connection, in order."""
+    latest: dict[tuple[type, object], Soft] = {}
+    for each in waiting:
+        key = (type(each.event), getattr(each.event, "session", None))
+        latest.pop(key, None)
+        latest[key] = each
+    return tuple(latest.values())

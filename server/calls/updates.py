@@ -1,0 +1,80 @@
+"""How a call is, for those who may not know: who has just come, who missed news of other nodes, and this node itself."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from protocol.calls import CallCancelled, CallEnded, CallId, CallReason
+from protocol.ids import UserId
+from server.calls.book import CallBook
+from server.calls.signals import Signals
+from server.core.calls import CallRow, CallView
+from server.hub import Hub, frame
+from server.peer import Peer
+from server.people import People
+from server.ports import Clock
+from signaling.call import Call
+from signaling.decision import Rules
+from signaling.entries import duration_ms
+from signaling.views import incoming_of, snapshot_of
+
+
+class CallUpdates(Struct, frozen=True):
+    """Takes in what others changed, and puts into words what holds now."""
+
+    book: CallBook
+    hub: Hub
+    people: People
+    signals: Signals
+    clock: Clock
+    rules: Rules
+
+    def greet(self, peer: Peer, rows: Sequence[CallRow]) -> None:
+        """Have a connection that has just come ring, resume or offer to join."""
+        for row in rows:
+            known = self.book.learn(row)
+            if peer.is_live and not known.call.is_over and self._may_know(peer.user, known.call):
+                peer.send(self._state_of(known.call, peer.user, in_call=self.book.is_seated(peer.user)))
+
+    def _may_know(self, user: UserId, call: Call) -> bool:
+        """Tell whether a call that is not the user's own may be shown to them: not if they could not join it."""
+        if call.seat_of(user) is not None or call.open_leg_of(user) is not None:
+            return True
+        person = self.people.person(user)
+        return person is not None and person.apart.isdisjoint({call.caller, *(seat.user for seat in call.seats)})
+
+    # ---- news from elsewhere
+
+    def heard(self, name: CallId, version: int, call: Call) -> None:
+        """Another node changed a call."""
+        book = self.book
+        concerns = name in book.calls_here() or any(self.hub.connections(user) for user in call.people)
+        if concerns and book.is_news(name, version):
+            book.hear(name, version, call)
+            if call.is_over:
+                self.signals.forget(call)
+
+    def states(self, view: CallView) -> list[tuple[UserId, bytes]]:
+        """Return for everybody whom a call concerns how it is, for those who may have missed news of it."""
+        if view.row is None:
+            return []
+        call = self.book.learn(view.row).call
+        return [
+            (user, self._state_of(call, user, in_call=view.in_call.get(user, call.call) != call.call))
+            for user in sorted(call.people)
+        ]
+
+    def _state_of(self, call: Call, user: UserId, *, in_call: bool) -> bytes:
+        leg, seat = call.open_leg_of(user), call.seat_of(user)
+        had_seat = [gone for gone in call.left if gone.user == user]
+        if leg is not None:
+            now = self.clock.micros()
+            return frame(incoming_of(call, leg, self.rules, now, in_call=in_call))
+        if seat is None and had_seat:
+            reason = call.reason or had_seat[-1].reason
+            return frame(
+                CallEnded(call.call, reason, call.by, duration_ms(call, call.ended_at or had_seat[-1].left_at))
+            )
+        if seat is None and (call.is_over or call.leg_of(user) is not None):
+            return frame(CallCancelled(call.call, call.reason or CallReason.CANCELLED))
+        return frame(snapshot_of(call, seat))
