@@ -13,7 +13,7 @@ from server.hub import Hub, frame
 from server.peer import Peer
 from server.people import People
 from server.ports import Clock
-from signaling.call import Call
+from signaling.call import Call, Leg
 from signaling.decision import Rules
 from signaling.entries import duration_ms
 from signaling.views import incoming_of, snapshot_of
@@ -34,7 +34,17 @@ class CallUpdates(Struct, frozen=True):
         for row in rows:
             known = self.book.learn(row)
             if peer.is_live and not known.call.is_over and self._may_know(peer.user, known.call):
-                peer.send(self._state_of(known.call, peer.user, in_call=self.book.is_seated(peer.user)))
+                peer.send(self._offered(known.call, peer.user))
+
+    def _offered(self, call: Call, user: UserId) -> bytes:
+        """Return what one who has just come can do with a live call: answer, go on, join, also after having left it."""
+        leg = call.open_leg_of(user)
+        if leg is None:
+            return frame(snapshot_of(call, call.seat_of(user)))
+        return self._ring(call, leg, in_call=self.book.is_seated(user))
+
+    def _ring(self, call: Call, leg: Leg, *, in_call: bool) -> bytes:
+        return frame(incoming_of(call, leg, self.rules, self.clock.micros(), in_call=in_call))
 
     def _may_know(self, user: UserId, call: Call) -> bool:
         """Tell whether a call that is not the user's own may be shown to them: not if they could not join it."""
@@ -68,8 +78,7 @@ class CallUpdates(Struct, frozen=True):
         leg, seat = call.open_leg_of(user), call.seat_of(user)
         had_seat = [gone for gone in call.left if gone.user == user]
         if leg is not None:
-            now = self.clock.micros()
-            return frame(incoming_of(call, leg, self.rules, now, in_call=in_call))
+            return self._ring(call, leg, in_call=in_call)
         if seat is None and had_seat:
             reason = call.reason or had_seat[-1].reason
             return frame(

@@ -326,3 +326,43 @@ async def test_reports_are_of_seats(board: Switchboard) -> None:
     await connected(alice, bob, seat["call"], (seat["peer"], answered["peer"]))
     wrong = await asked(alice, type="call.state", call=seat["call"], peer=seat["peer"], ice="failed")
     assert wrong["code"] == "not_in_call"
+
+
+async def test_who_declined_a_call_that_goes_on_may_join_it_later(board: Switchboard) -> None:
+    """Whoever comes anew is offered it."""
+    await board.make("three", "alice", "bob", "carol")
+    alice, bob, carol = [await board.enter(user) for user in ("alice", "bob", "carol")]
+    seat = await start(alice, "three")
+    await accept(bob, seat["call"])
+    await asked(carol, type="call.decline", call=seat["call"])
+    carol.hang_up()
+    again = await board.enter("carol")
+    (offered,) = await rest(again)
+    assert (offered["type"], offered["call"]) == ("call.snapshot", seat["call"])
+    joined = await asked(again, type="call.join", call=seat["call"], client_id="k3", media="audio")
+    assert joined["type"] == "ok"
+
+
+async def test_a_block_ends_a_call_of_two_and_neither_can_call_the_other(board: Switchboard) -> None:
+    """The refusal is the same for both, and that of who calls too often: nobody learns who blocked whom."""
+    alice, bob, _, _ = await in_a_call(board)
+    assert (await asked(bob, type="block", user="alice"))["type"] == "ok"
+    for client in (alice, bob):
+        assert [told["reason"] for told in of_type(await rest(client), "call.ended")] == ["removed"]
+    refusals = [await start(client, key="again") for client in (alice, bob)]
+    assert [refusal["code"] for refusal in refusals] == ["call_refused"] * 2
+    assert refusals[0]["message"] == refusals[1]["message"]
+    assert await rest(bob) == []
+
+
+async def test_nobody_joins_a_call_with_one_who_is_apart(board: Switchboard) -> None:
+    """In a group the others talk on; the one who blocked, and the blocked one, are neither rung nor let in."""
+    await board.make("three", "alice", "bob", "carol")
+    alice, bob, carol = [await board.enter(user) for user in ("alice", "bob", "carol")]
+    await asked(carol, type="block", user="alice")
+    seat = await start(alice, "three")
+    assert seat["ringing"] == ["bob"]
+    await accept(bob, seat["call"])
+    assert of_type(await rest(carol), "call.incoming") == []
+    joined = await asked(carol, type="call.join", call=seat["call"], client_id="k3", media="audio")
+    assert joined["code"] == "call_refused"
