@@ -3,14 +3,16 @@
  * what one can do. Small, it stays in a corner while the conversation is read.
  */
 
-/** @import { Call, MatchView, Participant } from "../duologue.js" */
+/** @import { Call, MatchView } from "../duologue.js" */
 /** @import { IconName } from "./dom.js" */
 
 import { openDevices } from "./call_devices.js";
-import { Tile } from "./call_tile.js";
+import { endCard } from "./call_end.js";
+import { CallStage } from "./call_stage.js";
+import { CallWords } from "./call_verify.js";
 import { deviceProblems, endTitle, lengthOf, linkProblem } from "./call_words.js";
 import { el, fill, icon, iconButton, set } from "./dom.js";
-import { avatar, titleOf } from "./people.js";
+import { titleOf } from "./people.js";
 import { ring } from "./ring.js";
 
 /**
@@ -26,8 +28,6 @@ import { ring } from "./ring.js";
 const SLOW_MS = 8_000;
 
 export class CallView {
-  /** @type {Map<string, Tile>} */
-  #tiles = new Map();
   #stopTone = () => {};
   #tone = "";
   /** @type {ReturnType<typeof setInterval>} */
@@ -46,22 +46,20 @@ export class CallView {
     this.status = el("p", { class: "call-status", role: "status" });
     this.time = el("span", { class: "call-time", role: "timer" });
     this.problem = el("div", { class: "call-problem", role: "alert", hidden: true });
-    this.stage = el("div", { class: "stage" });
-    this.words = el("div", {
-      class: "call-words",
-      role: "group",
-      "aria-label": "Words to compare",
-      tabindex: -1,
-      hidden: true,
-    });
+    this.stage = new CallStage(options.me, options.match);
+    this.words = new CallWords(call, () => this.verify.focus());
     this.mic = control("mic", "Mute", () => void this.#toggle("audio"));
     this.camera = control("camera", "Camera off", () => void this.#toggle("video"));
     this.screen = control("screen", "Share screen", () => void this.#toggle("screen"));
     this.screen.hidden = !("getDisplayMedia" in (navigator.mediaDevices ?? {}));
-    const devices = control("settings", "Devices", () => void openDevices(call.local, (id) => this.#listenWith(id)));
+    const devices = control(
+      "settings",
+      "Devices",
+      () => void openDevices(call.local, (id) => this.stage.listenWith(id)),
+    );
     const hangUp = control("hangup", "Hang up", () => void call.hangUp().catch(() => {}));
     hangUp.classList.add("hang-up");
-    this.verify = iconButton("shield", "Compare words", () => void this.#compare());
+    this.verify = iconButton("shield", "Compare words", () => void this.words.toggle());
     this.invite = iconButton("invite", "Ring the others", () => void this.#ringOthers());
     this.controls = el(
       "div",
@@ -85,8 +83,8 @@ export class CallView {
         iconButton("expand", "Show the call large", () => this.resize(false)),
       ),
       this.problem,
-      this.stage,
-      this.words,
+      this.stage.element,
+      this.words.element,
       this.controls,
     );
     this.element.addEventListener("keydown", (event) => this.#key(event));
@@ -118,85 +116,17 @@ export class CallView {
     clearInterval(this.#ticking);
     this.#stopTone();
     for (const off of this.#off) off();
-    for (const tile of this.#tiles.values()) tile.end();
-    this.#tiles.clear();
+    this.stage.end();
   }
 
   #show() {
     if (this.call.end) return this.#showEnd();
-    this.#showTiles();
+    this.stage.show(this.call);
     this.#showControls();
     this.#showProblem();
     this.#showStatus();
     this.#sound(this.call.state === "ringing" ? "outgoing" : "");
     this.#tick();
-  }
-
-  // ---- pictures
-
-  #showTiles() {
-    const { call } = this;
-    const { participants, local } = call;
-    /** @type {[string, () => Tile, (tile: Tile) => void][]} */
-    const wanted = [];
-    for (const each of participants) {
-      if (each.media.screen) {
-        wanted.push([
-          `${each.peer} screen`,
-          () => new Tile(each.user, { screen: true }),
-          (tile) => tile.showScreen(each),
-        ]);
-      }
-      wanted.push([each.peer, () => new Tile(each.user), (tile) => tile.show(each)]);
-    }
-    if (local.state.screen)
-      wanted.push([
-        "my screen",
-        () => new Tile(this.options.me, { mine: true, screen: true }),
-        (tile) => tile.showOwnScreen(local),
-      ]);
-    wanted.push(["me", () => new Tile(this.options.me, { mine: true }), (tile) => tile.showSelf(local)]);
-    const keys = new Set(wanted.map(([key]) => key));
-    for (const [key, tile] of this.#tiles) {
-      if (keys.has(key)) continue;
-      tile.end();
-      this.#tiles.delete(key);
-    }
-    for (const [index, [key, make, show]] of wanted.entries()) {
-      const known = this.#tiles.get(key);
-      const tile = known ?? make();
-      if (!known) {
-        this.#tiles.set(key, tile);
-        void tile.listenWith(local.chosen.speaker);
-      }
-      show(tile);
-      // A picture that is moved in the page stops for a moment.
-      if (this.stage.children[index] !== tile.element)
-        this.stage.insertBefore(tile.element, this.stage.children[index] ?? null);
-    }
-    this.#arrange(participants);
-  }
-
-  /** @param {Participant[]} participants */
-  #arrange(participants) {
-    const shared = participants.some(({ media }) => media.screen);
-    const layout = participants.length === 0 ? "alone" : shared ? "screen" : participants.length === 1 ? "two" : "grid";
-    set(this.stage, { "data-layout": layout, "data-count": participants.length + 1 });
-    const waiting = this.stage.querySelector(".waiting");
-    if (layout !== "alone") waiting?.remove();
-    else if (!waiting)
-      this.stage.append(
-        el(
-          "div",
-          { class: "waiting" },
-          el("span", { class: "calling" }, avatar(this.options.match?.others ?? [this.call.caller])),
-        ),
-      );
-  }
-
-  /** @param {string} id */
-  #listenWith(id) {
-    for (const tile of this.#tiles.values()) void tile.listenWith(id);
   }
 
   // ---- what one can do
@@ -231,42 +161,13 @@ export class CallView {
     await this.call.invite(users).catch(() => {});
   }
 
-  async #compare() {
-    if (!this.words.hidden) return this.#hideWords();
-    const all = await this.call.words();
-    const parts = all.map(({ user, words }) =>
-      el(
-        "div",
-        {},
-        el("p", {}, `Read these to ${user}. If they see the same, nobody listens in, not even the server.`),
-        el(
-          "ol",
-          {},
-          ...words.map(({ picture, word }) => el("li", {}, el("span", { "aria-hidden": "true" }, picture), word)),
-        ),
-      ),
-    );
-    fill(
-      this.words,
-      iconButton("close", "Close", () => this.#hideWords()),
-      ...parts,
-    );
-    this.words.hidden = parts.length === 0;
-    this.words.focus();
-  }
-
-  #hideWords() {
-    this.words.hidden = true;
-    this.verify.focus();
-  }
-
   /** @param {KeyboardEvent} event */
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape" && !this.isSmall) {
       event.stopPropagation();
       if (this.call.end) this.close();
-      else if (!this.words.hidden) this.#hideWords();
+      else if (this.words.isOpen) this.words.close();
       else this.resize(true);
     } else if (this.call.end) return;
     else if (event.key === "m") void this.#toggle("audio");
@@ -345,27 +246,18 @@ export class CallView {
       this.options.said([endTitle(end), length].filter(Boolean).join(" · "));
       return this.close();
     }
-    const again = el("button", { class: "primary", type: "button" }, "Call again");
-    const close = el("button", { class: "plain", type: "button" }, "Close");
-    again.addEventListener("click", () => {
-      this.close();
-      this.options.again();
-    });
-    close.addEventListener("click", () => this.close());
     set(this.element, { "data-state": "ended" });
-    fill(
-      this.element,
-      el(
-        "div",
-        { class: "ended", role: "status" },
-        avatar(this.options.match?.others ?? [call.caller]),
-        el("h2", {}, endTitle(end)),
-        el("p", { class: "length" }, length),
-        length !== "" && stars((rating) => void call.feedback(rating).catch(() => {})),
-        el("div", { class: "choices" }, again, close),
-      ),
-    );
-    close.focus();
+    const card = endCard(call, end, {
+      length,
+      people: this.options.match?.others ?? [call.caller],
+      again: () => {
+        this.close();
+        this.options.again();
+      },
+      close: () => this.close(),
+    });
+    fill(this.element, card.element);
+    card.focus();
   }
 }
 
@@ -382,18 +274,4 @@ function show(button, name, label, pressed) {
   if (button.title === label) return;
   button.title = label;
   fill(button, icon(name), el("span", {}, label));
-}
-
-/** @param {(rating: 1 | 2 | 3 | 4 | 5) => void} rated */
-function stars(rated) {
-  const group = el("div", { class: "stars", role: "group", "aria-label": "How was it?" });
-  for (const rating of /** @type {const} */ ([1, 2, 3, 4, 5])) {
-    const button = iconButton("star", rating === 1 ? "1 star" : `${rating} stars`, () => {
-      rated(rating);
-      for (const [index, each] of [...group.children].entries())
-        set(each, { "data-on": index < rating, disabled: true });
-    });
-    group.append(button);
-  }
-  return group;
 }
