@@ -28,6 +28,7 @@ from protocol.calls import (
     CallSeat,
     CallSignal,
     CallSignalled,
+    CallSnapshot,
     CallStart,
     Candidate,
     Description,
@@ -131,11 +132,13 @@ class Caller:
                     self._describe("offer")
             case CallSignalled(call, _, _, description) if call == self._call and description is not None:
                 self._described(description)
-            case CallCancelled(call):
+            case CallCancelled(call) | CallSnapshot(call):
                 self._ringing.discard(call)
-            case CallEnded(call, reason) if call == self._call:
-                self._scene.meters.count(f"call ended: {reason}")
-                self._over()
+            case CallEnded(call, reason):
+                self._ringing.discard(call)
+                if call == self._call:
+                    self._scene.meters.count(f"call ended: {reason}")
+                    self._over()
             case _:
                 return
 

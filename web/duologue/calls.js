@@ -327,7 +327,10 @@ export class Calls extends Emitter {
   #known({ call, match, media, state, peers }) {
     if (state === "ended") return this.#gone(call, "ended");
     const users = peers.map(({ user }) => user);
-    this.#ongoing.set(call, { call, match, media, users, mine: users.includes(this.options.user()) });
+    const mine = users.includes(this.options.user());
+    this.#ongoing.set(call, { call, match, media, users, mine });
+    // What can be joined does not ring, or no more: what said so was lost.
+    this.#stop(call, mine ? "answered_elsewhere" : "cancelled");
     this.emit("ongoing", { match });
   }
 

@@ -325,7 +325,7 @@ test("what goes on in a match can be joined by whoever ignored or left it, until
   const entry = { type: "call", match: "m1", call: "c1", media: "video", caller: "bob", started_at: 1 };
   const at = 1_795_000_000_000_000;
   socket.push({ ...entry, seq: 2, created_at: at + 2, state: "ringing", participants: ["bob", "alice"] });
-  socket.push({
+  const incoming = {
     type: "call.incoming",
     call: "c1",
     match: "m1",
@@ -334,8 +334,8 @@ test("what goes on in a match can be joined by whoever ignored or left it, until
     mode: "ring",
     age_ms: 0,
     expires_in_ms: 60_000,
-    joined: ["bob"],
-  });
+  };
+  socket.push({ ...incoming, joined: ["bob"] });
   assert.equal(calls.ongoing("m1"), undefined);
   calls.ignore("c1");
   assert.deepEqual(calls.ongoing("m1"), {
@@ -345,6 +345,10 @@ test("what goes on in a match can be joined by whoever ignored or left it, until
     users: ["bob", "alice"],
     mine: false,
   });
+  socket.push({ ...incoming, joined: ["bob"] });
+  assert.equal(calls.incoming().length, 1);
+  socket.push({ ...incoming, type: "call.snapshot", state: "active", started_at: 1, peers: [], ringing: [] });
+  assert.deepEqual(calls.incoming(), []);
   const joining = calls.join("c1", { local: new LocalMedia() });
   socket.ok(await socket.expect("call.join"), { ...SEAT, state: "connecting", peers: [bob(true)], ringing: ["cy"] });
   const call = await joining;
