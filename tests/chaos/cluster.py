@@ -16,6 +16,7 @@ import psutil
 import redis
 
 from loadtest.api import Api
+from tests.chaos.callers import SETTINGS as CALLS
 from tests.chaos.node import NODE, set_clock
 from tests.proof.node import API_KEY, TOKEN_SECRET, UNLIMITED
 from tests.support.numbers import read_gauges, read_numbers
@@ -122,6 +123,7 @@ class Node:
             "TOKEN_SECRETS": TOKEN_SECRET,
             "NODE_NAME": self.name,
             **UNLIMITED,
+            **CALLS,
             **self._settings,
         }
         self._stack = ExitStack()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from loadtest.checker import Report
 from protocol.close_codes import comes_back
+from tests.chaos.callers import Callers
 from tests.chaos.cluster import Cluster, Node
 from tests.chaos.crippled import cripple_database
 from tests.chaos.history import write_history
@@ -42,6 +43,8 @@ class Options:
     without: str = ""
     is_pooled: bool = False
     has_sentinels: bool = False
+    # Seats of a killed node are found after 40 s, which a short run does not wait for.
+    has_calls: bool = True
     pause_s: float = PAUSE_S
     # What a bound of presence may take on top on a busy machine.
     presence_late_s: float = PRESENCE_LATE_S
@@ -60,6 +63,9 @@ class Outcome:
     presence: Verdict = field(default_factory=Verdict)
     # Who was shown wrong when all had had the time to know: by whom, and who.
     unsettled: list[tuple[str, str]] = field(default_factory=list)
+    calls: Counter[str] = field(default_factory=Counter)
+    ghosts: int = 0
+    stuck: int = 0
     unacked: int = 0
     gave_up: int = 0
     gauges: dict[str, float] = field(default_factory=dict)
@@ -83,6 +89,10 @@ class Outcome:
             "tracebacks": self.tracebacks,
             **{f"users shown {what}": count for what, count in Counter(it.what for it in self.presence.wrong).items()},
             "users shown wrong in the end": len(self.unsettled),
+            "calls without an end": self.ghosts,
+            "devices that ring or talk on": self.stuck,
+            "rings without end": self.calls["rings without end"],
+            "calls never connected": int(self.options.has_calls and not self.calls["calls connected"]),
             **{f"never fired: {kind.name}": 1 for kind in self.options.kinds if not self.fired[kind.name]},
         }
         return {what: count for what, count in counts.items() if count}
@@ -93,6 +103,7 @@ class Outcome:
             self.report.render(),
             f"clients: {self.reconnects} reconnects, {self.resent} messages sent again, {self.synced} syncs",
             f"presence: {self.presence.told} states told, judged for {self.presence.judged_s:.0f} s of one watcher and one user",
+            f"calls: {_listed(self.calls)}",
             f"faults: {_listed(self.fired)}",
             f"the nodes' logs on the bus: {_listed(self.troubles)}",
             f"counters at the end: {_listed(self.numbers)}",
@@ -147,12 +158,15 @@ async def _run(options: Options, cluster: Cluster) -> Outcome:
         api = cluster.nodes[0].api()
         await crowd.make(api)
         await visitors.make(api)
+        callers = Callers(_url(proxy.port), random.Random(f"{options.seed}/calls"), group.create_task)
+        await callers.make(api)
         for client in crowd.clients:
             group.create_task(client.run())
         progress = group.create_task(_progress(options, crowd))
         end_s = asyncio.get_running_loop().time() + options.duration_s
+        calling = [callers.call(end_s)] if options.has_calls else []
         writing = [crowd.write(client, end_s, options.pause_s) for client in crowd.writers]
-        await asyncio.gather(nemesis.run(), visitors.run(end_s), *writing)
+        await asyncio.gather(nemesis.run(), visitors.run(end_s), *writing, *calling)
         options.tell("healed; waiting for answers and for everybody to catch up")
         settling = group.create_task(visitors.settle())
         outcome.unacked = await crowd.acked()
@@ -162,6 +176,9 @@ async def _run(options: Options, cluster: Cluster) -> Outcome:
         outcome.gave_up = sum(any(not comes_back(code) for code in each.log.close_codes) for each in crowd.clients)
         for client in crowd.clients:
             await client.stop()
+        if options.has_calls:
+            await callers.finish(api)
+            outcome.ghosts, outcome.stuck, outcome.calls = callers.ghosts, callers.stuck, callers.counts
         api.close()
     outcome.fired = nemesis.fired
     outcome.presence, outcome.unsettled = visitors.verdict(nemesis.done, options.presence_late_s), visitors.unsettled
