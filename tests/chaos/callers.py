@@ -36,8 +36,9 @@ SETTINGS: Final = {
 # Seats of a node that died are found after 40 s, and are given up after the grace; then their calls are over.
 OVER_WITHIN_S: Final = 75.0
 LOOK_EVERY_S: Final = 1.0
-# Redis may be frozen for so long that nobody can be told, and then has to be caught up with.
-RING_SPARE_S: Final = 30.0
+# Troubles with Redis may follow each other for so long that nobody can be told; devices stop by their own time meanwhile.
+RING_SPARE_S: Final = 60.0
+QUIET_WITHIN_S: Final = 30.0
 OPEN: Final = frozenset({CallOutcome.RINGING, CallOutcome.ONGOING})
 
 Spawn = Callable[[Coroutine[object, object, None]], object]
@@ -92,7 +93,7 @@ class Callers:
         self.scene.is_over = True
         for device in self.devices:
             device.caller.hang_up()
-        self.stuck = await self._none_left(self._busy, RING_SPARE_S)
+        self.stuck = await self._none_left(self._busy, QUIET_WITHIN_S)
         await asyncio.gather(*(device.stop() for device in self.devices))
         self.ghosts = await self._none_left(partial(self._open, api), OVER_WITHIN_S)
 
