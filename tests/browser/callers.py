@@ -90,6 +90,13 @@ USERNAMES: Final = (
 )
 
 
+# Every live connection has another name at the relay than those.
+RENAMED: Final = """([before, patience]) => until(() => {
+  const names = live().map((each) => each.getConfiguration().iceServers.find(({ username }) => username).username);
+  return names.length > 0 && names.every((name) => !before.includes(name));
+}, patience)"""
+
+
 @dataclass(slots=True)
 class Caller:
     """A person with a camera, in a conversation."""
@@ -157,6 +164,10 @@ class Caller:
         """Return the name that each connection has at the relay."""
         found: list[str] = await self.page.evaluate(USERNAMES)
         return found
+
+    async def has_other_credentials(self, before: list[str]) -> None:
+        """See the connections come about with other names at the relay than `before`."""
+        assert await self.page.evaluate(RENAMED, [before, PATIENCE_MS]), await self.story()
 
     async def cut_socket(self) -> None:
         """Lose the connection to the server, not the one to the other side."""
