@@ -13,9 +13,7 @@ LATE_S = 60.0
 
 def test_nothing_is_lost_doubled_or_disordered() -> None:
     said: list[str] = []
-    options = Options(
-        SEED, DURATION_S, nodes=2, kinds=SHORT, has_calls=False, presence_late_s=LATE_S, tell=said.append
-    )
+    options = Options(SEED, DURATION_S, nodes=2, kinds=SHORT, has_calls=False, presence_late_s=LATE_S, tell=said.append)
     outcome = uvloop.run(run(options))
     assert not outcome.broken, "\n".join([*said, outcome.render()])
     assert outcome.report.acked > 100
