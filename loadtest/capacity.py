@@ -20,6 +20,7 @@ from loadtest.scenario import Ceiling
 _S: Final = 1_000_000
 _REPORT_S: Final = 0.5
 # Until all processes have told their last second.
+_REFUSED_MOST: Final = 0.01
 _KEPT_UP: Final = 0.9
 # Less than this share of what was offered got its answer: the queue grows.
 
@@ -77,6 +78,10 @@ def _what_broke(meters: Meters, budgets: Mapping[str, float]) -> str:
         if found is not None and found > limit:
             return f"{name} was {found:.1f}, not {limit:g}"
     sent, acked = meters.counts.get("sent", 0), meters.counts.get("acked", 0)
+    refused = {name: count for name, count in meters.counts.items() if name.startswith("error ")}
+    if sum(refused.values()) > sent * _REFUSED_MOST:
+        worst = max(refused, key=lambda name: refused[name]).removeprefix("error ")
+        return f"{sum(refused.values()):,} requests were refused, most with {worst}"
     if acked < sent * _KEPT_UP:
         return f"only {acked / max(sent, 1):.0%} of what was sent got its answer meanwhile"
     return ""
@@ -93,6 +98,8 @@ def knee(steps: list[Step], agents_cpu: float) -> str:
     at = f"{most}; at {first.offered_per_s:,.0f} offered {first.broke}"
     if agents_cpu > CPU_MOST:
         return f"{at}. The load tester's own core was full: this is its limit, not the server's."
+    if "refused" in first.broke:
+        return f"{at}. A limit of the server was met, not its capacity: lift it while you test (docs/loadtest.md), or use more users."
     if first.server_cpu is None:
         return f"{at}. The server's process could not be seen, so why is not known."
     if first.server_cpu > CPU_MOST:

@@ -14,22 +14,21 @@ import msgspec
 from loadtest.callers import Caller
 from loadtest.client import decode_sent, decode_synced
 from loadtest.connection import Connection, HandshakeRefused, open_connection
-from loadtest.evidence import Book, Held
+from loadtest.evidence import Held
 from loadtest.frames import text_frame
 from loadtest.inbox import Inbox
 from loadtest.meters import PRESENCE_CHANGED, PRESENCE_SEEN
+from loadtest.outgoing import Outgoing
 from loadtest.scene import Scene, User, close_within
 from protocol.calls import CallPush
 from protocol.close_codes import comes_back
 from protocol.errors import CATALOGUE
 from protocol.from_client import (
-    Body,
     ClientMessage,
     ClientState,
     ClientStateSet,
     Hello,
     History,
-    MessageSend,
     PresenceWatch,
     Receipt,
     Sync,
@@ -47,7 +46,7 @@ from protocol.from_server import (
     Watching,
     Welcome,
 )
-from protocol.ids import ClientId, DeviceId, MatchId, Micros, Seq, SessionId, UserId
+from protocol.ids import DeviceId, MatchId, Micros, Seq, SessionId, UserId
 from protocol.limits import HELLO_CURSORS_MAX, SYNC_CURSORS_MAX
 
 _MESSAGE: Final = b'{"type":"message",'
@@ -91,11 +90,9 @@ class Device:
         "_last_id",
         "_lost_us",
         "_scene",
-        "_sending",
         "_session",
         "_silent",
         "away",
-        "book",
         "caller",
         "connects",
         "inbox",
@@ -104,6 +101,7 @@ class Device:
         "is_ready",
         "looked_us",
         "name",
+        "outgoing",
         "sees",
         "trouble",
         "user",
@@ -116,7 +114,7 @@ class Device:
         # Among all devices of the run: it is in the names of its messages.
         self.name = name
         self.inbox = Inbox(scene, user, self._sync)
-        self.book = Book()
+        self.outgoing = Outgoing(scene, user, index, self)
         self.caller = Caller(scene, self)
         self.sees: dict[UserId, Presence] = {}
         self.connects = 0
@@ -131,7 +129,6 @@ class Device:
         self._connection: Connection | None = None
         self._session: SessionId | None = None
         self._asked: dict[int, Asked] = {}
-        self._sending: dict[int, int] = {}
         self._last_id = 0
         self._failures = 0
         self._lost_us = 0
@@ -173,14 +170,14 @@ class Device:
 
     def _say_hello(self) -> None:
         self.connects += 1
+        self.outgoing.connection = self.connects
         known = [held for held in self.inbox.held.values() if held.last][:HELLO_CURSORS_MAX]
         cursors = {held.match: held.cursor for held in known}
         device = DeviceId(self.name) if self.name else None
         state = ClientState.INACTIVE if self.is_hidden else ClientState.ACTIVE
-        self._last_id += 1
         self.tell(
             Hello(
-                self._last_id,
+                self.next_id(),
                 self.user.token,
                 device=device,
                 session=self._session,
@@ -225,8 +222,7 @@ class Device:
         self.sees.clear()
         if self.user.partners:
             self.ask(PresenceWatch(0, self.user.partners), self._watching)
-        for number in self.unanswered():
-            self._transmit(number)
+        self.outgoing.welcomed()
 
     def _lost(self, connection: Connection, welcomed: "asyncio.Future[None]", closed: "asyncio.Future[int]") -> None:
         if not welcomed.done():
@@ -239,7 +235,7 @@ class Device:
         self.user.went(scene.now_us(), silent=self._silent)
         if not self.user.connected:
             scene.meters.count(PRESENCE_CHANGED)
-        self._sending.clear()
+        self.outgoing.lost()
         self.caller.lost()
         asked, self._asked = self._asked, {}
         for each in asked.values():
@@ -320,10 +316,7 @@ class Device:
 
     def say(self, match: MatchId, due_us: int, key: int, length: int) -> None:
         """Send a message that was due at `due_us`, now or as soon as there is a connection."""
-        number = self.book.add(self.user.matches[match], due_us, key, length)
-        self._scene.meters.count("sent")
-        if self.is_ready:
-            self._transmit(number)
+        self.outgoing.say(match, due_us, key, length)
 
     def typing(self, match: MatchId, on: bool) -> None:
         """Tell that its user types."""
@@ -347,6 +340,11 @@ class Device:
         if self.is_ready and self.user.match_names:
             self.caller.start(self.user.match_names[int(share * len(self.user.match_names))], f"{self.index}")
 
+    def next_id(self) -> int:
+        """Return an id that no request of this device has had."""
+        self._last_id += 1
+        return self._last_id
+
     def tell(self, message: ClientMessage) -> None:
         """Send something."""
         if self._connection is not None:
@@ -359,9 +357,9 @@ class Device:
         refused: Callable[[Error | None], None] = lambda _: None,
     ) -> None:
         """Send a request, with an id of its own; exactly one of the two is called (None: the connection went)."""
-        self._last_id += 1
-        self._asked[self._last_id] = Asked(answered, refused)
-        self.tell(msgspec.structs.replace(request, id=self._last_id))
+        request_id = self.next_id()
+        self._asked[request_id] = Asked(answered, refused)
+        self.tell(msgspec.structs.replace(request, id=request_id))
 
     def flush_receipts(self) -> None:
         """Tell how far its user has got and read, as an app does once in a while."""
@@ -372,35 +370,6 @@ class Device:
                 self.tell(Receipt(match, Seq(seq), read))
                 if read is not None:
                     self.user.read[match] = max(seq, self.user.read.get(match, 0))
-
-    def unanswered(self) -> list[int]:
-        """Return the messages that have neither answer nor final refusal."""
-        return [number for number, seq in enumerate(self.book.seq) if not seq and number not in self.book.refused]
-
-    def client_id(self, number: int) -> ClientId:
-        """Return the name of a message of the book."""
-        return ClientId(self._scene.client_id(self.index, number, self.book.due_us[number]))
-
-    def match_of(self, number: int) -> MatchId:
-        """Return where a message of the book goes."""
-        return self.user.match_names[self.book.match[number]]
-
-    def _transmit(self, number: int) -> None:
-        if not self.is_ready:
-            return
-        self._last_id += 1
-        self._sending[self._last_id] = number
-        self.book.transmitted(number, self.connects)
-        body = Body(self._scene.texts(self.book.key[number], self.book.length[number]))
-        self.tell(MessageSend(self._last_id, self.match_of(number), self.client_id(number), body))
-
-    def _refused(self, number: int, error: Error) -> None:
-        self._scene.meters.count(f"error {error.code}")
-        if CATALOGUE[error.code].temporary:
-            wait_s = _REFUSED_RETRY_S if error.retry_after_ms is None else error.retry_after_ms / 1000
-            asyncio.get_running_loop().call_later(wait_s, self._transmit, number)
-        else:
-            self.book.refused[number] = error.code
 
     # ---- hearing
 
@@ -447,29 +416,23 @@ class Device:
 
     def _answer(self, payload: bytes) -> None:
         request_id = _decode_head(payload).id
-        number = self._sending.pop(request_id, None)
-        if number is None:
+        answered = self.outgoing.answered(request_id, partial(decode_sent, payload))
+        if answered is None:
             asked = self._asked.pop(request_id, None)
             if asked is not None:
                 asked.answered(payload)
             return
-        sent, now_us = decode_sent(payload), self._scene.now_us()
-        if not self.book.seq[number]:
-            self.book.acked(number, sent.seq, sent.created_at, now_us)
-            if sent.duplicate:
-                self.book.duplicates.add(number)
-            self._scene.meters.count("acked")
-            if self.book.due_us[number] >= self.inbox.counts_from_us:
-                self._scene.meters.time("ack", now_us - self.book.due_us[number])
+        number, sent = answered
+        due_us = self.outgoing.book.due_us[number]
+        if due_us >= self.inbox.counts_from_us:
+            self._scene.meters.time("ack", self._scene.now_us() - due_us)
         self.inbox.own(sent.match, sent.seq, sent.created_at, number)
         self.user.read[sent.match] = max(sent.seq, self.user.read.get(sent.match, 0))
 
     def _error(self, error: Error) -> None:
         if not isinstance(error.id, int):
             self._scene.meters.count(f"error {error.code}")
-        elif error.id in self._sending:
-            self._refused(self._sending.pop(error.id), error)
-        elif error.id in self._asked:
+        elif not self.outgoing.refused(error) and error.id in self._asked:
             self._scene.meters.count(f"error {error.code}")
             self._asked.pop(error.id).refused(error)
 

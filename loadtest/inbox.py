@@ -114,20 +114,21 @@ class Inbox:
             self._ask(wanted)
 
     def _take(self, held: Held, seq: int, entry_mark: int, created_at: int, *, is_pushed: bool) -> bool:
-        """Show an entry in its turn; return whether it was new."""
+        """Show an entry in its turn; return whether it was new. Answers may overtake what another node has yet to push."""
+        is_own = entry_mark < 0
         if seq <= held.last or seq in held.early:
             self._again(held, seq, entry_mark, is_pushed=is_pushed)
             return False
         if not is_pushed and not held.is_told:
             held.fetched.add(seq)
         if seq == held.last + 1:
-            if is_pushed and seq < held.newest_seen:
+            if is_pushed and not is_own and seq < held.newest_seen:
                 self._scene.meters.count("pushed out of order")
             held.show(seq, entry_mark, created_at)
         else:
             held.early[seq] = (entry_mark, created_at)
             asyncio.get_running_loop().call_later(SYNC_DELAY_MS / 1000, self._ask_if_behind, held, seq)
-        if is_pushed and seq > held.newest_seen:
+        if is_pushed and not is_own and seq > held.newest_seen:
             held.newest_seen = seq
         return True
 

@@ -45,7 +45,7 @@ async def settle(crowd: Crowd, within_s: float) -> None:
 
 
 def _is_busy(device: Device) -> bool:
-    return not device.is_ready or not device.caller.is_idle or bool(device.unanswered())
+    return not device.is_ready or not device.caller.is_idle or bool(device.outgoing.unanswered())
 
 
 async def weigh(crowd: Crowd) -> tuple[Report, list[str]]:
@@ -105,10 +105,10 @@ async def _log(device: Device, match: MatchId) -> list[Entry]:
 
 def _client_logs(crowd: Crowd, device: Device, match: MatchId, stored: Sequence[Entry]) -> Iterator[ClientLog]:
     """Make the full record of one device in one match; before it, what it showed until it was told to begin anew."""
-    held, book = device.inbox.held[match], device.book
+    held, book = device.inbox.held[match], device.outgoing.book
 
     def submission(number: int) -> Submission:
-        return book.submission(number, match, device.client_id(number), crowd.scene.texts)
+        return book.submission(number, match, device.outgoing.client_id(number), crowd.scene.texts)
 
     log = ClientLog(device.user.name, device.name)
     log.connections = device.connects

@@ -92,6 +92,11 @@ def test_a_step_is_what_was_between_two_moments() -> None:
     assert found.broke.startswith("p99_ms was 80")
     assert found.sent_per_s == 30
     assert found.server_cpu == pytest.approx(0.5)
+    refusing = full_board()
+    refusing.add(3, Meters({"error rate_limited": 40, "error unavailable": 1}))
+    refused = measure(30, refusing, (2, 8), {"p99_ms": 50})
+    assert refused.broke == "41 requests were refused, most with rate_limited"
+    assert "A limit of the server was met" in knee([step(20), refused], 0.1)
     assert "only 50%" in measure(30, full_board(acked=10), (2, 8), {"p99_ms": 50}).broke
 
 
