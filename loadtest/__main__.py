@@ -191,7 +191,11 @@ def _scenario(options: argparse.Namespace) -> Scenario:
         users=options.users or scenario.people.users,
         connects_per_s=options.connects_per_s or scenario.people.connects_per_s,
     )
-    promises = structs.replace(scenario.promises, late_after_s=options.late_after or scenario.promises.late_after_s)
+    promises = structs.replace(
+        scenario.promises,
+        late_after_s=options.late_after or scenario.promises.late_after_s,
+        is_one_node=scenario.promises.is_one_node and options.nodes == 1,
+    )
     if options.users == 1:
         raise Unusable("one user has nobody to talk to: --users 2 at least")
     return structs.replace(
@@ -284,6 +288,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--agents", help=f"host:port,… that make load instead; {TOKEN_VARIABLE} is the shared secret")
     run.add_argument("--budget", action="append", default=[], metavar="NAME=N", help="like p99_ms=50; may be repeated")
     run.add_argument("--late-after", type=float, metavar="S", help="a delivery that takes longer is a broken promise")
+    run.add_argument("--nodes", type=_whole, default=1, metavar="N", help="how many there are behind --url")
     run.add_argument(
         "--pid", type=int, action="append", help="the server's process (found by its port on this machine)"
     )

@@ -94,10 +94,10 @@ def judge_faults(result: Result, report: Report, unanswered: int, missing: int) 
         "without an answer in the end": unanswered,
         "not connected in the end": missing,
     }
-    if result.scenario.promises.is_disturbed:
-        result.tolerated = on_the_way
-    else:
-        result.faults |= on_the_way
+    promises = result.scenario.promises
+    for name, count in on_the_way.items():
+        is_judged = not promises.is_disturbed and (promises.is_one_node or name != WORDS["pushed out of order"])
+        (result.faults if is_judged else result.tolerated)[name] = count
 
 
 def why_invalid(result: Result) -> list[str]:

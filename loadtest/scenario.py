@@ -119,9 +119,11 @@ class Ceiling(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Promises(Struct, frozen=True, forbid_unknown_fields=True):
     """What must hold beside what always must. `is_disturbed`: connections and nodes are broken on purpose, so that pushes
-    may come again, late or not at all until they are asked for; these are counted and not judged."""
+    may come again, late or not at all until they are asked for; these are counted and not judged. `is_one_node`: without
+    it two entries that two nodes stored at the same time may swap places on their way, which clients put right."""
 
     is_disturbed: bool = False
+    is_one_node: bool = True
     late_after_s: Annotated[float, Meta(gt=0)] = 5.0
     presence_grace_s: Annotated[float, Meta(gt=0)] = 5.0
     ring_grace_s: Annotated[float, Meta(gt=0)] = 10.0

@@ -53,7 +53,7 @@ def render(result: Result) -> str:
             *_server(result),
             result.report.render(),
             *(f"  ! {count:,} {name}" for name, count in result.broken.items()),
-            *(f"  {count:,} {name} (not judged: this scenario breaks things)" for name, count in _told(result)),
+            *(f"  {count:,} {name} (not judged here)" for name, count in _told(result)),
             *_errors(result),
             *(f"  budget {budget_line(result, number)}" for number in range(len(result.budgets))),
             *([f"  {result.knee}"] if result.knee else []),
