@@ -196,6 +196,8 @@ def _scenario(options: argparse.Namespace) -> Scenario:
         late_after_s=options.late_after or scenario.promises.late_after_s,
         is_one_node=scenario.promises.is_one_node and options.nodes == 1,
     )
+    if scenario.ceiling is not None and options.rate:
+        scenario = structs.replace(scenario, ceiling=structs.replace(scenario.ceiling, from_per_s=options.rate))
     if options.users == 1:
         raise Unusable("one user has nobody to talk to: --users 2 at least")
     return structs.replace(
@@ -282,7 +284,9 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--ca", type=Path, metavar="FILE", help="who signed the certificate behind wss://, in PEM")
     run.add_argument("--users", type=_whole)
     run.add_argument("--duration", type=_positive, metavar="S")
-    run.add_argument("--rate", type=_positive, metavar="N", help="messages offered a second, by all together")
+    run.add_argument(
+        "--rate", type=_positive, metavar="N", help="messages offered a second, by all together (a search begins there)"
+    )
     run.add_argument("--connects-per-s", type=_positive, metavar="N")
     run.add_argument("--processes", type=_whole, default=1, help="that make load here")
     run.add_argument("--agents", help=f"host:port,… that make load instead; {TOKEN_VARIABLE} is the shared secret")

@@ -5,7 +5,7 @@ Times are the coordinator's monotonic microseconds; each process adds the offset
 
 from msgspec import Struct
 
-from loadtest.checker import Report
+from loadtest.findings import Report
 from loadtest.meters import Meters
 from loadtest.profile import Profile
 from loadtest.scenario import Scenario

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from loadtest.checker import Report
+from loadtest.findings import Report
 from loadtest.histogram import Histogram
 from loadtest.result import Budget, Result
 

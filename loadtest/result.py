@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from loadtest.checker import Report
+from loadtest.findings import Report
 from loadtest.histogram import Histogram
 from loadtest.scenario import Scenario
 

@@ -112,7 +112,7 @@ class Ceiling(Struct, frozen=True, forbid_unknown_fields=True):
     from_per_s: Annotated[float, Meta(gt=0)] = 50.0
     factor: Annotated[float, Meta(gt=1, le=10)] = 1.6
     step_s: Annotated[float, Meta(ge=1)] = 10.0
-    steps_max: Count = 20
+    steps_max: Count = 40
     within: Annotated[float, Meta(gt=0, lt=1)] = 0.08
     # Ends when the highest that held and the lowest that broke are so near to each other.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from loadtest.checker import Report
+from loadtest.findings import Report
 from protocol.close_codes import comes_back
 from tests.chaos.callers import Callers
 from tests.chaos.cluster import Cluster, Node

@@ -1,6 +1,6 @@
 """A result of the load tester with something of everything, made up."""
 
-from loadtest.checker import Report
+from loadtest.findings import Report
 from loadtest.histogram import Histogram
 from loadtest.judging import judge_budgets, judge_faults
 from loadtest.machine import this_machine

@@ -8,7 +8,8 @@ from itertools import count
 from typing import Final
 
 from loadtest.api import Api
-from loadtest.checker import Report, check
+from loadtest.checker import check
+from loadtest.findings import Report
 from loadtest.resuming import Identity, ResumingClient
 from loadtest.tokens import sign_token
 from protocol.from_client import Body

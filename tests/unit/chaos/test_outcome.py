@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from loadtest.checker import Report
+from loadtest.findings import Report
 from tests.chaos.plan import KINDS, SHORT
 from tests.chaos.run import Options, Outcome
 

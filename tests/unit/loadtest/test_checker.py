@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from loadtest.checker import Fault, Report, StoredLogs, check
+from loadtest.checker import StoredLogs, check
+from loadtest.findings import Fault, Report
 from loadtest.record import Ack, ClientLog, Submission
 from protocol.codec import encode_body
 from protocol.from_client import Body

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from loadtest.checker import Report
+from loadtest.findings import Report
 from loadtest.judging import BadBudget, check_budgets, judge_budgets, judge_faults, parse_budgets, why_invalid
 from loadtest.result import BadResult, Second, read_result, write_result
 from loadtest.scenario import load_scenario
