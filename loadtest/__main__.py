@@ -23,14 +23,14 @@ from loadtest.agent import serve
 from loadtest.api import ApiError
 from loadtest.board import Board
 from loadtest.compare import compare
-from loadtest.coordinator import Plan, conduct
+from loadtest.coordinator import NobodyCame, Plan, conduct
 from loadtest.judging import BadBudget, check_budgets, parse_budgets
 from loadtest.learn import learn, read_log
 from loadtest.learn import render as render_profile
 from loadtest.link import LinkRefused
 from loadtest.processes import listeners
 from loadtest.race import command as race
-from loadtest.relay import relays
+from loadtest.relay import COTURN, relays
 from loadtest.report import write_report
 from loadtest.result import BadResult, read_result, write_result
 from loadtest.scenario import BadScenario, Scenario, load_scenario, names
@@ -57,6 +57,7 @@ _PROBLEMS = (
     BadResult,
     BadAuthority,
     AgentLost,
+    NobodyCame,
     LinkRefused,
     ApiError,
     ClusterError,
@@ -140,6 +141,8 @@ def _plan(options: argparse.Namespace, scenario: Scenario) -> Plan:
         raise Unusable(f"put the API key of your server into {API_KEY_VARIABLE}")
     if scenario.needs_log and options.log is None:
         raise Unusable(f"{options.name} needs --log FILE")
+    if options.relay not in {"", COTURN} and not os.environ.get(RELAY_SECRET_VARIABLE):
+        raise Unusable(f"put the secret of {options.relay} into {RELAY_SECRET_VARIABLE}")
     secret = os.environ.get(TOKEN_SECRET_VARIABLE, "")
     authority = options.ca.read_text() if options.ca else ""
     trust(options.url, authority)  # before anything is started

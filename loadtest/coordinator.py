@@ -29,6 +29,10 @@ _WEIGH_WITHIN_S: Final = 3600.0
 # Millions of entries take minutes.
 
 
+class NobodyCame(Exception):
+    """No device was welcomed, so there is nothing to measure; its text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to run. `tell` gets lines for whoever watches; `second` is called with the board after each second."""
@@ -104,7 +108,7 @@ class Run:
 
 
 async def conduct(plan: Plan) -> Result:
-    """Run `plan`; raise `OSError`, `ApiError`, `LinkRefused`, `AgentLost` or `TimeoutError` when it cannot be run."""
+    """Run `plan`; raise `OSError`, `ApiError`, `LinkRefused`, `AgentLost`, `NobodyCame` or `TimeoutError` when it cannot be run."""
     scenario, run_name = plan.scenario, fresh_name()
     result = _blank(plan, run_name)
     async with AsyncExitStack() as stack:
@@ -158,6 +162,8 @@ def _tell_troubles(run: Run) -> None:
         for trouble, count in connected.troubles.items():
             run.plan.tell(f"! {count} devices could not connect: {trouble}")
             run.result.notes.append(f"{count} devices could not connect: {trouble}")
+    if not any(connected.devices for connected in run.connected.values()):
+        raise NobodyCame(f"nobody could connect to {run.plan.access.ws_url}: is that where clients connect?")
 
 
 async def _watch(run: Run) -> None:

@@ -73,6 +73,7 @@ def test_a_run_leaves_a_page_and_ends_by_its_verdict(
         (("run", "chat", "--url", "ws://127.0.0.1:1/ws", "--agents", "here"), "is not HOST:PORT"),
         (("run", "chat", "--url", "ws://127.0.0.1:1/ws", "--agents", "127.0.0.1:1"), "no agent answers at 127.0.0.1:1"),
         (("run", "chat", "--url", "wss://127.0.0.1:1/ws", "--ca", ROOT / "README.md"), "no certificate"),
+        (("run", "media", "--url", "ws://127.0.0.1:1/ws", "--relay", "turn:127.0.0.1:1"), "LOADTEST_RELAY_SECRET"),
         (("compare", "missing.json", "missing.json"), "No such file"),
         (("agent",), "LOADTEST_AGENT_TOKEN"),
     ],
