@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar, assert_never
 
 from protocol.errors import ErrorCode
 from protocol.from_client import History, Matches, PresenceWatch, Sync
-from protocol.from_server import Error, HistoryPage, MatchesPage, Presence, PresenceChanged, Synced, Watching
+from protocol.from_server import Error, HistoryPage, MatchesPage, Presence, PresenceChanged, Status, Synced, Watching
 from protocol.ids import RequestId, UserId
 from server.core.held_back import PRESENCE
 from server.core.log import EntryPage, Refused, SummaryPage, SyncResult
@@ -173,21 +173,28 @@ class Lookups:
         self.read(peer, asked.id, partial(self._watch_partners, peer, asked.users, next(self._asked)), answer)
 
     def watch_again(self, peer: Peer, *, tell: bool = False) -> None:
-        """Keep of those whom `peer` watches only whom they may see, and perhaps tell how they are.
+        """Have `peer` watch of those whom it asked for all whom it may see, and perhaps tell how they are.
 
-        Somebody has left a match, or news were withheld.
+        Somebody has left a match, a block was taken back, or news were withheld.
         """
 
         def told(presence: Sequence[Presence]) -> None:
             for state in presence if tell else ():
-                news = frame(PresenceChanged((state,)))
-                if not peer.outbox.send_latest((PRESENCE, state.user), news):
-                    peer.send(news)
+                _show(peer, state)
 
-        watched = self._parts.watches.watched(peer)
+        watched = (*self._parts.watches.watched(peer), *peer.unseen)
         if watched:
             watch = partial(self._watch_partners, peer, watched, next(self._asked), is_answer=tell)
             self.read(peer, None, watch, told)
+
+    def lose_sight(self, peer: Peer, other: UserId) -> None:
+        """A block stands between the two: what `peer` knows of `other` is not so any more."""
+        watches = self._parts.watches
+        watched = watches.watched(peer)
+        if other in watched:
+            self._parts.bus.unwatch(watches.watch(peer, tuple(user for user in watched if user != other)))
+            peer.unseen = (*peer.unseen, other)
+            _show(peer, Presence(other, Status.UNKNOWN, 0))
 
     async def _watch_partners(
         self, peer: Peer, users: Sequence[UserId], number: int, *, is_answer: bool = True
@@ -195,10 +202,12 @@ class Lookups:
         """Have `peer` watch those of `users` whom it may see, which are partners, and return how they are."""
         partners = await self._parts.store.partners(peer.user, users)
         viewer = await self._parts.people.read(peer.user)
-        watched = tuple(dict.fromkeys(user for user in users if user in partners and not viewer.is_apart_from(user)))
+        known = tuple(dict.fromkeys(user for user in users if user in partners))
+        watched = tuple(user for user in known if not viewer.is_apart_from(user))
         # The store may answer a later one first, or when the peer has gone.
         if number > peer.watch and peer.is_live:
             peer.watch = number
+            peer.unseen = tuple(user for user in known if viewer.is_apart_from(user))
             # Watched first, read then: a change between the two is told as news.
             self._parts.bus.unwatch(self._parts.watches.watch(peer, watched))
             # What is held back of those whose state is read now would be older than that.
@@ -207,3 +216,9 @@ class Lookups:
         self._parts.watches.read(states)
         viewer = self._parts.people.person(peer.user) or viewer
         return [state for state in states if not viewer.is_apart_from(state.user)]
+
+
+def _show(peer: Peer, state: Presence) -> None:
+    news = frame(PresenceChanged((state,)))
+    if not peer.outbox.send_latest((PRESENCE, state.user), news):
+        peer.send(news)

@@ -137,6 +137,7 @@ class Peer:
         "outbox",
         "session",
         "shown",
+        "unseen",
         "user",
         "watch",
     )
@@ -157,6 +158,8 @@ class Peer:
         self.lookups: LookupQueue | None = None
         # Which `presence.watch` of all the node's holds.
         self.watch = 0
+        # Whom that names and a block hides: they are watched when it is taken back.
+        self.unseen: tuple[UserId, ...] = ()
         # What the directory was told of it; nothing before it is known how its user wants to be shown.
         self.shown: Shown | None = None
         # While nobody looks at it.

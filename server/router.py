@@ -296,21 +296,17 @@ class Router:
         """Something else is known of a user who is connected here."""
         parts, connections = self._parts, self._parts.hub.connections(user)
         # Before the first read nothing was known either, and then there is nothing to look after.
-        for other in after.apart - (NOBODY if before is None else before).apart:
+        before = NOBODY if before is None else before
+        for other in after.apart - before.apart:
             parts.delivery.parted(user, other)
-            for recipient in connections:
-                self._unwatch(recipient, other)
         for recipient in connections:
             if isinstance(recipient, Peer):
+                for other in after.apart - before.apart:
+                    self._lookups.lose_sight(recipient, other)
                 parts.attention.person_changed(recipient, after)
-                if parts.delivery.was_withheld(recipient):
+                is_seen_again = not after.apart.issuperset(recipient.unseen)
+                if parts.delivery.was_withheld(recipient) or is_seen_again:
                     self._lookups.watch_again(recipient, tell=True)
-
-    def _unwatch(self, recipient: Recipient, other: UserId) -> None:
-        watched = self._parts.watches.watched(recipient)
-        if other in watched:
-            rest = tuple(user for user in watched if user != other)
-            self._parts.bus.unwatch(self._parts.watches.watch(recipient, rest))
 
     def _set(self, peer: Peer, request: PresenceSet | ClientStateSet | Block | Unblock | MatchSet) -> None:
         """Have something done that concerns what others may see, and answer when it holds."""

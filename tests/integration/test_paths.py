@@ -26,6 +26,7 @@ from protocol.from_server import (
     Message,
     PresenceChanged,
     ReceiptMoved,
+    Status,
     Synced,
     TypingSeen,
     Watching,
@@ -157,7 +158,8 @@ async def presence(scene: Scene) -> bool:
     await scene.people.come(carol)
     told: list[UserId] = []
     while carol not in told:
-        told += [each.user for each in (await scene.alice.next(PresenceChanged)).changes]
+        changes = (await scene.alice.next(PresenceChanged)).changes
+        told += [each.user for each in changes if each.status is not Status.UNKNOWN]  # that is told of who is blocked
     return shade in told
 
 

@@ -113,7 +113,7 @@ async def test_a_store_that_does_not_answer_may_have_blocked_all_the_same(
 
 
 async def test_what_is_shown_of_each_other_ends(pair: Pair) -> None:
-    """Writing, and watches in both directions, also of what waited to be told; unblocked they are watched when asked again."""
+    """Writing, and watches in both directions, also of what waited to be told; unblocked they are seen again."""
     alice, bob = await pair.here.enter(ALICE), await pair.there.enter(BOB)
     await alice.ask(type="presence.watch", id=1, users=[BOB, CAROL])
     await bob.ask(type="presence.watch", id=1, users=[ALICE])
@@ -122,13 +122,37 @@ async def test_what_is_shown_of_each_other_ends(pair: Pair) -> None:
     carol = await pair.here.enter(CAROL)
     await heard(pair, alice)
     alice.send(type="block", id=4, user=BOB)
-    assert of_type(await heard(pair, alice), "typing") == [{"type": "typing", "match": M1, "user": "bob", "on": False}]
+    seen = await heard(pair, alice)
+    assert of_type(seen, "typing") == [{"type": "typing", "match": M1, "user": "bob", "on": False}]
+    assert shown(seen) == [("bob", "unknown")]
+    assert shown(await heard(pair, bob)) == [("alice", "unknown")]
     assert of_type(await heard(pair, carol), "typing") == []
     assert pair.here.watches.watched(alice.peer) == (CAROL,)
     assert pair.there.watches.watched(bob.peer) == ()
+    alice.send(type="unblock", id=5, user=BOB)
+    assert ("bob", "online") in shown(await heard(pair, alice))
+    assert shown(await heard(pair, bob)) == [("alice", "online")]
+    alice.hang_up()
+    await pair.here.advance(3)
+    assert shown(await heard(pair, bob)) == [("alice", "offline")]
+
+
+async def test_a_watch_that_names_who_is_blocked_begins_with_the_end_of_the_block(pair: Pair) -> None:
+    """…and another `presence.watch` ends that, too."""
+    alice, bob = await pair.here.enter(ALICE), await pair.there.enter(BOB)
+    await block(pair, alice, BOB)
+    (answer,) = await bob.ask(type="presence.watch", id=1, users=[ALICE, CAROL])
+    states = answer["presence"]
+    assert isinstance(states, list)
+    assert [state["user"] for state in states] == ["carol"]
+    assert bob.peer.unseen == (ALICE,)
     await block(pair, alice, BOB, on=False)
-    (answer,) = await alice.ask(type="presence.watch", id=3, users=[BOB])
-    assert answer["presence"] != []
+    assert ("alice", "online") in shown(await heard(pair, bob))
+    await block(pair, alice, BOB)
+    await heard(pair, bob)
+    await bob.ask(type="presence.watch", id=2, users=[])
+    await block(pair, alice, BOB, on=False)
+    assert shown(await heard(pair, bob)) == []
 
 
 async def test_a_call_of_the_two_is_over_and_one_with_others_is_not(pair: Pair) -> None:
@@ -187,8 +211,8 @@ async def test_a_block_that_nobody_heard_of_holds_when_the_bus_is_back(pair: Pai
     await pair.here.advance(3)
     assert of_type(await heard(pair, alice), "presence") == []
     pair.here.relay.bus_is(alive=True)
-    news = of_type(await heard(pair, alice), "presence")
-    assert [(each["user"], each["status"]) for push in news for each in changes(push)] == [("carol", "offline")]
+    news = await heard(pair, alice)
+    assert shown(news) == [("bob", "unknown"), ("carol", "offline")]
     assert pair.here.watches.watched(alice.peer) == (CAROL,)
 
 
@@ -250,6 +274,12 @@ async def test_who_joins_sees_how_far_those_are_whom_no_block_stands_between() -
         assert await cursors(board, alice, "m2") == {"alice": 2, "bob": 0, "carol": 1}
         store.is_away = True
         assert await cursors(board, alice, "m3") == {"alice": 2, "bob": 0, "carol": 0}
+
+
+def shown(heard: Sequence[Json]) -> list[tuple[object, object]]:
+    """Return who was shown how, in order."""
+    told = (change for push in of_type(heard, "presence") for change in changes(push))
+    return [(change["user"], change["status"]) for change in told]
 
 
 def changes(push: Json) -> list[Json]:
