@@ -189,6 +189,7 @@ def test_a_signal_that_waits_for_the_members_is_ended_by_a_message(stage: Stage)
     others = book.ask(ALICE, M2, stage.now), book.ask(BOB, M1, stage.now)
     assert book.stopped(ALICE, M1) == ()
     assert asked.is_over
+    assert book.stopped(BOB, M2) == ()  # Nothing of his waits there.
     assert not any(other.is_over for other in others)
     assert not book.ask(ALICE, M1, stage.now).is_over
 
