@@ -9,7 +9,7 @@ from loadtest.findings import Report
 from loadtest.judging import BadBudget, check_budgets, judge_budgets, judge_faults, parse_budgets, why_invalid
 from loadtest.result import BadResult, Second, read_result, write_result
 from loadtest.scenario import load_scenario
-from loadtest.texts import render
+from loadtest.texts import render, slope_text
 from tests.support.load_results import blank, histogram, sample_result
 
 
@@ -53,6 +53,25 @@ def test_faults_on_the_way_are_forgiven_only_where_things_are_broken_on_purpose(
     assert disturbed.broken == {"shown to strangers": 1, "not connected in the end": 2}
     assert disturbed.tolerated["pushed twice on one connection"] == 3
     assert calm.broken == {"shown to strangers": 1, "not connected in the end": 2, "pushed twice on one connection": 3}
+
+
+def test_the_slope_of_the_memory_is_that_of_its_last_two_thirds() -> None:
+    """Caches fill before; what was seen for less than a minute has none, and keeps no budget of it."""
+    result = blank()
+    result.duration_s, result.warm_up_s = 305.0, 5.0
+    result.seconds = [
+        Second(at_s, server_rss_bytes=2**26 + (at_s * 2**20 if at_s < 105 else 105 * 2**20 + (at_s - 105) * 1024))
+        for at_s in range(305)
+    ]
+    assert result.server_rss_slope() == pytest.approx(60 * 1024)
+    assert "+60.0 KiB a minute" in slope_text(result)
+    (grown,) = judge_budgets(result, {"server_rss_kib_per_min": 50})
+    assert grown.found == pytest.approx(60)
+    assert not grown.is_kept
+    result.seconds = result.seconds[:60]
+    assert result.server_rss_slope() is None
+    assert slope_text(result) == ""
+    assert not judge_budgets(result, {"server_rss_kib_per_min": 50})[0].is_kept
 
 
 def test_entries_of_two_nodes_may_swap_places_on_their_way() -> None:
