@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -12,9 +11,6 @@ from tests.support.private_cluster import Cluster, private_cluster
 from tests.support.private_postgres import PrivatePostgres
 from tests.support.private_redis import PrivateRedis, private_redis
 from tests.support.programs import free_port
-
-A_PORT: Final = "a free port"
-# The one that Redis would choose itself may be another program's.
 
 
 @pytest.fixture
@@ -40,15 +36,14 @@ def refused(cluster: Cluster, **settings: str) -> str:
 @pytest.fixture
 def odd_redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PrivateRedis]:
     """Run a Redis with these options."""
-    options = [str(free_port()) if option == A_PORT else option for option in request.param]
-    with private_redis(tmp_path, *options) as server:
+    with private_redis(tmp_path, *request.param) as server:
         yield server
 
 
 @pytest.mark.parametrize(
     "odd_redis, why",
     [
-        (("--cluster-enabled", "yes", "--cluster-port", A_PORT), "is a cluster; the bus needs one server, or Sentinel"),
+        (("--cluster-enabled", "yes"), "is a cluster; the bus needs one server, or Sentinel"),
         (("--rename-command", "EVALSHA", ""), "does not run Lua"),
         (("--requirepass", "hunter2"), "NOAUTH"),
         (("--user", "default", "on", "nopass", "~*", "&*", "-@all", "+info"), "NOPERM"),

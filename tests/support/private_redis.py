@@ -31,7 +31,7 @@ class PrivateRedis:
 
     def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port, self._cluster_port = free_port(), free_port()
         self.socket = folder / f"redis-{self.port}.sock"
         self._options = tuple(options)
         self._stack = ExitStack()
@@ -51,6 +51,8 @@ class PrivateRedis:
         argv = (
             *(find_program("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),
             *("--dir", str(self.folder), "--dbfilename", f"{self.port}.rdb", "--unixsocket", str(self.socket)),
+            # For one that is a cluster: the port that it would choose itself may be another program's.
+            *("--cluster-port", str(self._cluster_port)),
             *("--daemonize", "no", "--enable-debug-command", "local", *self._options),
         )
         self.program = self._stack.enter_context(running(argv, ready=READY, environment=inherited()))
