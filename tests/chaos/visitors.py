@@ -72,7 +72,8 @@ class Visitors:
 
     async def settle(self) -> None:
         """Have some stay and the others be gone, and wait until every watcher sees just that."""
-        stay = {name for name in self._names if self._chance.random() < 0.5}
+        last = {stay.user: stay.loss for stay in self._gathering.stays}
+        stay = {name for name in self._names if last.get(name) is not Loss.KILL and self._chance.random() < 0.5}
         for name in sorted(stay):
             await self._come(name)
         for node in self._watchers:

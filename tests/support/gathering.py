@@ -19,6 +19,8 @@ from tests.support.presence_judge import FOR_EVER, Loss, Shown, Stay, View
 
 CONNECT_WITHIN_S: Final = 15.0
 AGAIN_S: Final = 0.2
+# Of those whose node was killed under them: only they show whether the others find out.
+STAYS_AWAY: Final = 0.5
 STAYS_S: Final = (4.0,)
 AWAYS_S: Final = (0.0, 0.3, 1.0, 5.0)
 
@@ -117,6 +119,8 @@ class Gathering:
                 continue
             stay_s = 0.2 + chance.choice(stays_s) * chance.random()
             await asyncio.sleep(min(stay_s, max(0.0, until_s - now_s)))
+            if visit.stay.loss is Loss.KILL and chance.random() < STAYS_AWAY:
+                await asyncio.sleep(max(0.0, until_s - self.now_s()))
             await self.leave(visit, chance.choice((Loss.GOODBYE, Loss.CLOSE)))
             away_s = chance.choice(aways_s) * chance.random()
             await asyncio.sleep(min(away_s, max(0.0, until_s - self.now_s())))
