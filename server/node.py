@@ -11,19 +11,6 @@ from msgspec import Struct
 from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
-from protocol.from_server import Limits, Timers
-from protocol.limits import (
-    CALL_CANDIDATES_MS,
-    CALL_ICE_RESTART_MS,
-    CALL_NEGOTIATION_MS,
-    CALL_STATS_MS,
-    DATA_MAX_BYTES,
-    HELLO_CURSORS_MAX,
-    PAGE_MAX,
-    SYNC_CURSORS_MAX,
-    SYNC_DELAY_MS,
-    TEXT_MAX_CHARS,
-)
 from server.adapters.jwks import Jwks, JwksSource
 from server.attention import Attention
 from server.backends import Backends, open_backends
@@ -31,7 +18,6 @@ from server.calls.exchange import CallLimits, Exchange, ExchangeParts
 from server.core.addresses import TrustedProxies
 from server.core.api_keys import ApiKeys
 from server.core.keys import HS256, secret_key
-from server.core.limiting import Bucket, FixedWindow, SlidingWindow
 from server.core.rate_limits import RatePolicy, UserBuckets
 from server.core.readiness import Ready
 from server.core.revocations import RevocationBook
@@ -45,7 +31,7 @@ from server.gateway.api.blocks import BlockEndpoints, BlockEndpointsParts
 from server.gateway.api.callers import Callers
 from server.gateway.api.calls import CallEndpoints, CallEndpointsParts
 from server.gateway.api.endpoints import ApiParts, Endpoints
-from server.gateway.api.limits import ApiLimits, ApiRules
+from server.gateway.api.limits import ApiLimits
 from server.gateway.api.presence import PresenceEndpoints
 from server.gateway.api.routes import HttpParts, application, private_application
 from server.gateway.handshake import Upgrade
@@ -61,12 +47,13 @@ from server.journal import Journal
 from server.lane import Routing
 from server.peer import Peer
 from server.people import People
+from server.policies import api_rules, call_rules, failures_rule, session_policy, socket_limits, welcome_facts
 from server.ports import Clock, StoreUnavailable, StoreUnusable
 from server.privacy import Privacy, PrivacyParts
 from server.reads import Reads
 from server.relay import Relay, RelayParts
 from server.relays import Relays, open_relays
-from server.resume import ResumeParts, Resumer, WelcomeFacts
+from server.resume import ResumeParts, Resumer
 from server.revoker import Revoker, RevokerParts
 from server.router import Parts, Router
 from server.settings import Settings
@@ -74,7 +61,6 @@ from server.telemetry import CommitWatch, ReadWatch, Telemetry
 from server.upkeep import Upkeep
 from server.views import Views
 from server.wishes import Wishes, WishParts
-from signaling.decision import Rules
 
 READ_LANES: Final = 4
 PRIVATE_CONNECTIONS_MAX: Final = 100
@@ -161,7 +147,7 @@ async def make_node(settings: Settings, clock: Clock) -> Node:
 async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     store, shared = backends.store, backends.shared
     bus, sessions, watches = shared.bus, shared.sessions, Watches[Recipient]()
-    telemetry, wheel, limits = Telemetry(), TimerWheel(clock.now), _socket_limits(settings)
+    telemetry, wheel, limits = Telemetry(), TimerWheel(clock.now), socket_limits(settings)
     flusher, proxies = make_flusher(asyncio.get_running_loop(), limits), TrustedProxies(settings.trusted_proxies)
     hub, journal = Hub(flusher, telemetry), _journal(backends, CommitWatch(telemetry, clock.now))
     reads, logins = Reads(store, READ_LANES, watch=ReadWatch(telemetry, clock.now)), Reads(store, LOGIN_LANES)
@@ -171,7 +157,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     delivery, views = Delivery(DeliveryParts(hub, people, bus, typing, watches, telemetry)), Views(store, people)
     jwks = await _issuer(settings, verifier, clock)
     # Alone, what it counts itself is all there is.
-    failures = Failures(_failures_rule(settings), clock.micros, shared.limiter if settings.redis_url else None)
+    failures = Failures(failures_rule(settings), clock.micros, shared.limiter if settings.redis_url else None)
     book, messages = RevocationBook(), UserBuckets(RatePolicy(settings.message_rate_per_s, settings.message_burst))
     revoker = Revoker(
         RevokerParts(
@@ -202,7 +188,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             limiter=shared.limiter,
             clock=clock,
             wheel=wheel,
-            rules=_call_rules(settings, has_relay=relays.desk.has_relay),
+            rules=call_rules(settings, has_relay=relays.desk.has_relay),
             limits=CallLimits(
                 settings.call_starts_per_min,
                 RatePolicy(settings.call_signal_rate_per_s, settings.call_signal_burst),
@@ -231,7 +217,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             bus=bus,
             watches=watches,
             typing=typing,
-            resumer=Resumer(ResumeParts(store, reads, people, views, hub, _welcome_facts(settings), telemetry)),
+            resumer=Resumer(ResumeParts(store, reads, people, views, hub, welcome_facts(settings), telemetry)),
             identities=identities,
             sessions=sessions,
             message_buckets=messages,
@@ -246,7 +232,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     callers = Callers(
         ApiKeys(key.reveal() for key in settings.api_keys),
         identities,
-        ApiLimits(shared.limiter, _api_rules(settings), identities.wall_s),
+        ApiLimits(shared.limiter, api_rules(settings), identities.wall_s),
         proxies,
     )
     endpoints = Endpoints(
@@ -306,7 +292,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
         )
     )
     listener = Listener(
-        Reception(router, _session_policy(settings)).accept,
+        Reception(router, session_policy(settings)).accept,
         http=http_factory(_uvicorn(site), http, {}),
         limits=limits,
         wheel=wheel,
@@ -417,103 +403,3 @@ def _private_listener(
     limits = SocketLimits(origins=(), connections_max=PRIVATE_CONNECTIONS_MAX)
     site = _uvicorn(private_application(readiness, measure))
     return Listener(nobody, http=http_factory(site, state, {}), limits=limits, wheel=wheel)
-
-
-def _socket_limits(settings: Settings) -> SocketLimits:
-    return SocketLimits(
-        origins=None if "*" in settings.allowed_origins else (None, *settings.allowed_origins),
-        connections_max=settings.max_connections,
-        connections_per_address_max=settings.max_connections_per_address,
-        head_timeout_s=settings.head_timeout_s,
-        request_timeout_s=settings.request_timeout_s,
-        body_max_bytes=settings.max_message_bytes,
-        message_max_bytes=settings.max_message_bytes,
-        ping_after_s=settings.ping_after_s,
-        ping_timeout_s=settings.ping_timeout_s,
-        close_timeout_s=settings.close_timeout_s,
-        outbox_max_bytes=settings.outbox_max_bytes,
-        send_buffer_bytes=settings.send_buffer_bytes,
-        ephemeral_hold_s=settings.ephemeral_hold_ms / 1000,
-        typing_expires_s=settings.typing_expires_ms / 1000,
-    )
-
-
-def _session_policy(settings: Settings) -> SessionPolicy:
-    return SessionPolicy(
-        auth_timeout_s=settings.auth_timeout_s,
-        token_warning_s=settings.token_warning_s,
-        token_grace_s=settings.token_grace_s,
-        frames=RatePolicy(settings.frame_rate_per_s, settings.frame_burst),
-        messages=RatePolicy(settings.message_rate_per_s, settings.message_burst),
-    )
-
-
-def _call_rules(settings: Settings, *, has_relay: bool) -> Rules:
-    return Rules(
-        ring_us=_us(settings.call_ring_s),
-        unreachable_us=_us(settings.call_unreachable_s),
-        connect_us=_us(settings.call_connect_s),
-        grace_us=_us(settings.call_grace_s),
-        caller_grace_us=_us(settings.call_caller_grace_s),
-        reconnect_us=_us(settings.call_reconnect_s),
-        alone_us=_us(settings.call_alone_s),
-        max_us=_us(settings.call_max_s),
-        participants=settings.max_call_participants,
-        unanswered=settings.call_unanswered_max,
-        relay_only=settings.call_relay_only,
-        has_relay=has_relay,
-    )
-
-
-def _us(seconds: float) -> int:
-    return round(seconds * 1_000_000)
-
-
-def _failures_rule(settings: Settings) -> FixedWindow:
-    return FixedWindow("auth", settings.auth_failures_max, settings.auth_failure_window_s * 1000)
-
-
-def _api_rules(settings: Settings) -> ApiRules:
-    return ApiRules(
-        user=Bucket("api", settings.api_rate_per_s, settings.api_burst),
-        key=Bucket("key", settings.api_key_rate_per_s, settings.api_key_burst),
-        user_mints=SlidingWindow("mints", settings.mints_per_min, 60_000),
-        key_mints=SlidingWindow("key-mints", settings.api_key_mints_per_min, 60_000),
-    )
-
-
-def _welcome_facts(settings: Settings) -> WelcomeFacts:
-    timers = Timers(
-        ping_after_ms=round(settings.ping_after_s * 1000),
-        ping_timeout_ms=round(settings.ping_timeout_s * 1000),
-        typing_interval_ms=settings.typing_interval_ms,
-        typing_expires_ms=settings.typing_expires_ms,
-        presence_debounce_ms=settings.presence_debounce_ms,
-        token_warning_ms=round(settings.token_warning_s * 1000),
-        sync_delay_ms=SYNC_DELAY_MS,
-        call_ring_ms=round(settings.call_ring_s * 1000),
-        call_connect_ms=round(settings.call_connect_s * 1000),
-        call_grace_ms=round(settings.call_grace_s * 1000),
-        call_reconnect_ms=round(settings.call_reconnect_s * 1000),
-        call_max_ms=round(settings.call_max_s * 1000),
-        call_negotiation_ms=CALL_NEGOTIATION_MS,
-        call_ice_restart_ms=CALL_ICE_RESTART_MS,
-        call_candidates_ms=CALL_CANDIDATES_MS,
-        call_stats_ms=CALL_STATS_MS,
-        presence_away_ms=settings.presence_away_ms,
-    )
-    limits = Limits(
-        frame_bytes=settings.max_message_bytes,
-        text_chars=TEXT_MAX_CHARS,
-        data_bytes=DATA_MAX_BYTES,
-        page=PAGE_MAX,
-        hello_cursors=HELLO_CURSORS_MAX,
-        sync_cursors=SYNC_CURSORS_MAX,
-        watched=settings.max_watched,
-        members=settings.max_members,
-        call_participants=settings.max_call_participants,
-        messages_per_s=settings.message_rate_per_s,
-        message_burst=settings.message_burst,
-        typing_members=settings.typing_members_max,
-    )
-    return WelcomeFacts(timers, limits)
