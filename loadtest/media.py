@@ -54,7 +54,8 @@ decode_ice: Final = msgspec.json.Decoder(CallIceServers).decode
 class Caller:
     """A person on one connection. `links` are by the other seats' names; `ended` resolves when the call is over.
 
-    `relays` are used instead of what the server hands out.
+    `relays` are used instead of what the server hands out, which need have none then: the server is not asked to see to it
+    that only relays are used.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Caller:
         self._wake = asyncio.Event()
         self._media: Final[Kind] = media
         self._relay_only = relay_only
+        self._asks_relay_only = relay_only and not relays
         self._ice: tuple[IceServer, ...] = ()
         self._relays = relays
         self.client = Client(token=token, on_push=self._hear)
@@ -83,7 +85,7 @@ class Caller:
     async def call(self, match: str, key: str) -> CallSeat:
         """Call everybody else in the match."""
         request = CallStart(
-            self.client.next_id(), MatchId(match), ClientId(key), self._media, relay_only=self._relay_only
+            self.client.next_id(), MatchId(match), ClientId(key), self._media, relay_only=self._asks_relay_only
         )
         seat = await self.client.request(request, decode_seat)
         self._ice = await self._ask_for_ice(seat.call)
@@ -96,7 +98,7 @@ class Caller:
         await self.client.request(CallRinging(incoming.call, self.client.next_id()), decode_ok)
         self._ice = await self._ask_for_ice(incoming.call)
         request = CallAccept(
-            self.client.next_id(), incoming.call, ClientId(key), self._media, relay_only=self._relay_only
+            self.client.next_id(), incoming.call, ClientId(key), self._media, relay_only=self._asks_relay_only
         )
         seat = await self.client.request(request, decode_seat)
         self._sit(seat)
@@ -171,7 +173,9 @@ class Caller:
     async def _meet(self, other: CallPeer) -> None:
         assert self.seat is not None
         connection = RTCPeerConnection(_configuration(self._ice, is_relayed=self.seat.policy == "relay"))
-        link = self.links[other.peer] = Link(self.client, self.seat.call, other.peer, connection)
+        link = self.links[other.peer] = Link(
+            self.client, self.seat.call, other.peer, connection, relay_only=self._relay_only
+        )
         connection.addTrack(AudioStreamTrack())
         if self._media == "video":
             connection.addTrack(VideoStreamTrack())

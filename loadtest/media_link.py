@@ -45,8 +45,12 @@ class Counted(MediaStreamTrack):
 class Link:
     """The peer connection to one other seat: its signals are numbered, applied in order, and kept to be sent again."""
 
-    def __init__(self, client: Client, call: CallId, peer: PeerId, connection: RTCPeerConnection) -> None:
+    def __init__(
+        self, client: Client, call: CallId, peer: PeerId, connection: RTCPeerConnection, *, relay_only: bool = False
+    ) -> None:
+        """`relay_only`: tell the other seat of relayed candidates alone; aiortc has no such policy."""
         self._client = client
+        self._relay_only = relay_only
         self._call = call
         self._sink = MediaBlackhole()
         self._sent: list[CallSignal] = []
@@ -125,7 +129,8 @@ class Link:
     async def _describe(self, description: RTCSessionDescription) -> None:
         await self.connection.setLocalDescription(description)
         made = self.connection.localDescription
-        self._send(Description("offer" if made.type == "offer" else "answer", made.sdp))
+        sdp = _relayed(made.sdp) if self._relay_only else made.sdp
+        self._send(Description("offer" if made.type == "offer" else "answer", sdp))
 
     def _send(self, description: Description) -> None:
         signal = CallSignal(self._call, self.peer, len(self._sent) + 1, description, end_of_candidates=True)
@@ -146,3 +151,8 @@ class Link:
         if state == "connected":
             self.is_connected.set()
         self._client.tell(CallReport(self._call, self.peer, "connected" if state == "connected" else "failed"))
+
+
+def _relayed(sdp: str) -> str:
+    lines = sdp.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("a=candidate:") or " typ relay" in line)
