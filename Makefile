@@ -37,9 +37,9 @@ PACKAGES := $(wildcard protocol signaling turn server loadtest deploy)
 # No branch may be missed here; elsewhere 95 % is enough.
 PURE := $(wildcard protocol signaling turn server/core)
 
-# Most tests wait for a server more than they compute, so that one worker more than the two cores of the smallest machine
-# that we test on finishes soonest.
-WORKERS := 3
+# Most tests wait for a server more than they compute, so that twice as many workers as the smallest machine that we test on
+# has cores finish soonest.
+WORKERS := 4
 
 .PHONY: help
 help: ## list these commands
