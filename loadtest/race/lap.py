@@ -64,9 +64,9 @@ class Outcome(Struct, frozen=True):
         return sum(window.received for window in self.windows) / expected if expected else 0.0
 
     @property
-    def others_cores(self) -> float:
-        """The most that other programs used in a window, in cores."""
-        return max(window.others_us / window.wall_us for window in self.windows)
+    def others_cores(self) -> list[float]:
+        """What other programs used in each window, in cores."""
+        return [window.others_us / window.wall_us for window in self.windows]
 
 
 class Clocks:
