@@ -48,6 +48,8 @@ AS_IN_PRODUCTION: Final = {
     "PRESENCE_AWAY_MS": "0",
 }
 SETTLE_S: Final = 1.0
+REST_S: Final = 3.0
+# Until what those cost who came and went is over.
 WITHIN_S: Final = 20.0
 HELD_S: Final = 0.15
 AT_ONCE: Final = 50
@@ -212,6 +214,7 @@ async def turns(
     how many frames left in a write."""
     found: list[tuple[float, ...]] = []
     states: Final[tuple[ClientState, ...]] = (ClientState.INACTIVE, ClientState.ACTIVE)
+    await asyncio.sleep(REST_S)
     idle = await place.idle()
     for _ in range(size.windows):
         before, count = place.used(), told.count
