@@ -238,7 +238,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     typing_members_max: Annotated[
         int, _count("Members of a match up to which typing is told; 0: never.", 0, 10_000)
     ] = 20
-    presence_debounce_ms: Annotated[int, _ms("From a user's last socket closing to offline.", 0, 60_000)] = 2000
+    presence_debounce_ms: Annotated[int, _ms("From a user's last socket closing to offline.", 0, 60_000)] = 1500
     presence_away_ms: Annotated[
         int,
         _ms(

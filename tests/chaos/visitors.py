@@ -36,8 +36,8 @@ _FULL: Final = "node killed with full hands"
 
 def bounds(late_s: float) -> Bounds:
     """Return the promises, with so much on top for a busy machine."""
-    gone = {Loss.GOODBYE: late_s, Loss.CLOSE: 2.5 + late_s, Loss.KILL: 12.0 + late_s, Loss.SILENCE: 37.0 + late_s}
-    return Bounds(late_s, gone, {Loss.CLOSE: 2.0 - late_s, Loss.KILL: 8.0 - late_s}, unknown_s=late_s)
+    gone = {Loss.GOODBYE: late_s, Loss.CLOSE: 2.0 + late_s, Loss.KILL: 12.0 + late_s, Loss.SILENCE: 37.0 + late_s}
+    return Bounds(late_s, gone, {Loss.CLOSE: 1.5 - late_s, Loss.KILL: 8.0 - late_s}, unknown_s=late_s)
 
 
 class Visitors:

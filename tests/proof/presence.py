@@ -8,7 +8,7 @@ from protocol.from_server import Presence, PresenceChanged, Status
 from tests.proof.claims import Check, Claim, Ground
 from tests.proof.node import Node
 
-DEBOUNCE_S = 2.0
+DEBOUNCE_S = 1.5
 PING_AFTER_S = 1
 PING_TIMEOUT_S = 1
 LATE_S = 1.0
@@ -112,8 +112,7 @@ def _changes(alice: Client) -> list[PresenceChanged]:
 CLAIM = Claim(
     "P6",
     "Presence does not lie for long (the part of one node)",
-    f"Devices are counted; a closed socket shows after {DEBOUNCE_S:.0f} s, a silent one when it is missed; "
-    "only partners are shown.",
+    f"Devices are counted; a closed socket shows within 2 s, a silent one when it is missed; only partners are shown.",
     f"Devices came, left, flickered and fell silent while a partner watched. "
     f"(Pings after {PING_AFTER_S} s here instead of 25, to keep it short.)",
     run,

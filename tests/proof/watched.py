@@ -16,7 +16,7 @@ HERE, THERE = 0, 1
 RESTLESS: Final = 6
 FAITHFUL: Final = 4  # on the node that dies; half of them come back
 KILL_AFTER_S: Final = 8.0
-BACK_AFTER_S: Final = 1.5
+BACK_AFTER_S: Final = 1.0
 EMPTY_AFTER_S: Final = 22.0
 DISTURBED_S: Final = 10.0
 SILENT_S: Final = 39.0
@@ -25,7 +25,7 @@ WITHIN_S: Final = 20.0
 LATE_S: Final = 1.0
 PROMISED_S: Final[Mapping[Loss, float]] = {
     Loss.GOODBYE: 0.0,
-    Loss.CLOSE: 2.5,  # the debounce, and until somebody looks again
+    Loss.CLOSE: 2.0,  # the debounce of 1.5 s, and until somebody looks again
     Loss.KILL: 12.0,
     Loss.SILENCE: 37.0,
 }
@@ -33,7 +33,7 @@ BOUNDS: Final = Bounds(
     come_s=LATE_S,
     gone_s={loss: promised_s + LATE_S for loss, promised_s in PROMISED_S.items()},
     # A killed node's lease is at most two seconds old.
-    grace_s={Loss.CLOSE: 2.0 - LATE_S, Loss.KILL: 8.0 - LATE_S},
+    grace_s={Loss.CLOSE: 1.5 - LATE_S, Loss.KILL: 8.0 - LATE_S},
     unknown_s=LATE_S,
 )
 

@@ -52,7 +52,7 @@ class RedisBusSettings(Struct, frozen=True):
     silence_s: float = 4.0
     # Out of order for so long the node is deaf, and says so.
     deaf_after_s: float = 2.0
-    debounce_s: float = 2.0
+    debounce_s: float = 1.5
     settle_s: float = 0.5
     command_timeout_s: float = 2.0
     # How far a repair goes back behind the last moment when all was well: a commit is dated before it can be seen.
