@@ -112,7 +112,7 @@ def _changes(alice: Client) -> list[PresenceChanged]:
 CLAIM = Claim(
     "P6",
     "Presence does not lie for long (the part of one node)",
-    f"Devices are counted; a closed socket shows within 2 s, a silent one when it is missed; only partners are shown.",
+    "Devices are counted; a closed socket shows within 2 s, a silent one when it is missed; only partners are shown.",
     f"Devices came, left, flickered and fell silent while a partner watched. "
     f"(Pings after {PING_AFTER_S} s here instead of 25, to keep it short.)",
     run,
