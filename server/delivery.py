@@ -24,6 +24,7 @@ from protocol.from_server import (
     TypingSeen,
 )
 from protocol.ids import MatchId, UserId
+from server.core import receipts
 from server.core.held_back import PRESENCE
 from server.core.log import Appended, Marked, MembersSet
 from server.core.notices import MembersNews
@@ -119,7 +120,7 @@ class Delivery:
     def marked(self, marked: Marked, sender: Recipient | None = None) -> None:
         """Tell how far a member is; of several the latest is the one that counts."""
         receipt: ReceiptMoved = marked.receipt
-        key = ("receipt", receipt.match, receipt.user)
+        key = receipts.key_of(receipt.match, receipt.user)
         if not marked.hidden and marked.shown is None:
             self._push_latest(marked.members, key, frame(receipt), skip=sender)
             return
@@ -135,7 +136,7 @@ class Delivery:
         self._push((user,), frame(MatchSettings(match, is_on)), skip=sender)
         if not is_on:
             others = [member for member in change.members if member != user and member not in change.hidden]
-            self._push_latest(others, ("receipt", match, user), frame(change.receipt))
+            self._push_latest(others, receipts.key_of(match, user), frame(change.receipt))
 
     def block_changed(self, user: UserId, other: UserId, *, is_on: bool, sender: Recipient | None = None) -> None:
         """Tell the user's other connections whom they have blocked, or not any more."""

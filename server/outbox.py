@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 from server.core.held_back import HeldBack, Key
+from server.core.receipts import RECEIPT, tells_less
 from server.core.typing import TYPING
 
 logger = logging.getLogger(__name__)
@@ -227,7 +228,10 @@ class Outbox:
         return True
 
     def send_latest(self, key: Key, frame: bytes) -> bool:
-        """Queue an ephemeral frame in place of an earlier one of `key`; False when there are too many keys (dropped)."""
+        """Queue an ephemeral frame in place of an earlier one of `key`; False when there are too many keys (dropped).
+
+        A receipt takes the place of none that tells more.
+        """
         if self._sink is None:
             return True
         if self._held_back is not None and self._held_back.put(key, frame, self._flusher.now()):
@@ -236,8 +240,11 @@ class Outbox:
             self._latest = {key: frame}
             self._flusher.hold(self)
             return True
-        if key not in self._latest and len(self._latest) >= self._flusher.keys_max:
+        waiting = self._latest.get(key)
+        if waiting is None and len(self._latest) >= self._flusher.keys_max:
             return False
+        if waiting is not None and key[0] == RECEIPT and tells_less(payload_of(frame), payload_of(waiting)):
+            return True  # It was stored before the one that waits, on a node that is further away.
         self._latest[key] = frame
         return True
 

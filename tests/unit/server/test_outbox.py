@@ -8,6 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
+from protocol.codec import encode
+from protocol.from_server import ReceiptMoved
+from protocol.ids import MatchId, Seq, UserId
+from server.core import receipts
 from server.outbox import Flusher, Outbox, frame_text
 from tests.support.sockets import MemoryLoop, MemoryTransport
 
@@ -419,6 +423,31 @@ def test_a_shut_outbox_swallows_frames_and_does_not_call_that_slow(bench: Bench)
     assert bench.writes == []
 
 
+# ---- receipts
+
+RECEIPT = receipts.key_of(MatchId("m1"), UserId("bob"))
+
+
+def receipt(delivered: int, read: int) -> bytes:
+    """How far bob is."""
+    return frame_text(encode(ReceiptMoved(MatchId("m1"), UserId("bob"), Seq(delivered), Seq(read))))
+
+
+def moves(steps: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return how far somebody is after each step."""
+    return [(1 + sum(d for d, _ in steps[:n]), 1 + sum(r for _, r in steps[:n])) for n in range(len(steps) + 1)]
+
+
+@given(st.lists(st.sampled_from([(1, 0), (0, 1), (9, 9)]), max_size=5).map(moves).flatmap(st.permutations))
+def test_of_the_receipts_of_a_member_the_one_that_tells_most_is_sent(told: list[tuple[int, int]]) -> None:
+    """In whatever order two nodes have told them."""
+    bench = Bench()
+    for delivered, read in told:
+        assert bench.outbox.send_latest(RECEIPT, receipt(delivered, read))
+    bench.loop.pass_time(1)
+    assert bench.writes == [receipt(*max(told))]
+
+
 # ---- while nobody looks
 
 TYPING = ("typing", "m1", "bob")
@@ -428,13 +457,14 @@ PRESENCE = ("presence", "bob")
 def test_who_does_not_look_is_spared_typing_and_presence(bench: Bench) -> None:
     """Receipts and what is durable come as always; then the newest of each, once."""
     bench.outbox.hold_back()
-    for key in (PRESENCE, TYPING, ("receipt", "m1", "bob")):
+    for key in (PRESENCE, TYPING):
         assert bench.outbox.send_latest(key, b"<old>")
         assert bench.outbox.send_latest(key, f"<{key[0]}>".encode())
+    assert all(bench.outbox.send_latest(RECEIPT, receipt(2, read)) for read in (1, 2))
     bench.outbox.send(b"<message>")
     bench.loop.tick()
     bench.loop.pass_time(1)
-    assert bench.writes == [b"<receipt><message>"]
+    assert bench.writes == [receipt(2, 2) + b"<message>"]
     assert bench.outbox.give_back()
     bench.outbox.send(b"<ok>")
     bench.loop.tick()
