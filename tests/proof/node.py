@@ -118,6 +118,12 @@ class Node:
         """Connect as `user`; `hello` is still to be said."""
         return await Client.connect(self.url, token=token(user))
 
+    async def arrive(self, user: str) -> Client:
+        """Connect as `user` and say hello."""
+        client = await self.client(user)
+        await client.hello()
+        return client
+
     def identity(self, user: str, device: str = "") -> Identity:
         """Say who a resuming client is."""
         return Identity(self.url, UserId(user), lambda: token(user), device)

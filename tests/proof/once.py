@@ -6,7 +6,7 @@ from loadtest.client import Client, Refused
 from protocol.errors import ErrorCode
 from protocol.from_server import Message, Sent
 from tests.proof.claims import Check, Claim, Ground
-from tests.proof.node import UNLIMITED, Node
+from tests.proof.node import UNLIMITED
 
 MESSAGES = 100
 COPIES = 3
@@ -18,7 +18,7 @@ async def run(ground: Ground) -> list[Check]:
     api = node.api()
     await api.put_match("pair", ["alice", "bob"])
     answers: dict[str, list[Sent]] = {f"c{number}": [] for number in range(MESSAGES)}
-    devices = [await _device(node) for _ in range(2)]
+    devices = [await node.arrive("alice") for _ in range(2)]
     sends = [(devices[copy % 2], name) for copy in range(COPIES) for name in answers]
     ground.chance.shuffle(sends)
     await asyncio.gather(*(_send(device, name, answers) for device, name in sends))
@@ -26,7 +26,7 @@ async def run(ground: Ground) -> list[Check]:
     ground.tell("kill -9")
     await node.kill()
     await node.start()
-    device = await _device(node)
+    device = await node.arrive("alice")
     await asyncio.gather(*(_send(device, name, answers) for name in answers))
     api = node.api()
     stored = [entry for entry in await api.log("pair") if isinstance(entry, Message)]
@@ -51,12 +51,6 @@ async def run(ground: Ground) -> list[Check]:
             conflicts == MESSAGES,
         ),
     ]
-
-
-async def _device(node: Node) -> Client:
-    client = await node.client("alice")
-    await client.hello()
-    return client
 
 
 async def _send(device: Client, name: str, answers: dict[str, list[Sent]]) -> None:

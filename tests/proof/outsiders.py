@@ -44,7 +44,7 @@ async def _removed(here: Node, there: Node, ground: Ground) -> list[Check]:
     match = MatchId("trio")
     api = here.api()
     await api.put_match(match, ["alice", "bob", "carol"])
-    alice, bob, carol = await _arrive(here, "alice"), await _arrive(there, "bob"), await _arrive(there, "carol")
+    alice, bob, carol = await here.arrive("alice"), await there.arrive("bob"), await there.arrive("carol")
     shown = {each.user for each in (await bob.watch("alice", "carol")).presence}
     await _type_until_seen(bob, match, alice, "bob")
     await _type_until_seen(bob, match, carol, "bob")
@@ -82,7 +82,7 @@ async def _blocked(here: Node, there: Node, ground: Ground) -> list[Check]:
     match = MatchId("two")
     api = here.api()
     await api.put_match(match, ["gina", "hugo"])
-    gina, hugo = await _arrive(here, "gina"), await _arrive(there, "hugo")
+    gina, hugo = await here.arrive("gina"), await there.arrive("hugo")
     await gina.watch("hugo")
     await hugo.watch("gina")
     await _type_until_seen(hugo, match, gina, "hugo")
@@ -103,7 +103,7 @@ async def _blocked(here: Node, there: Node, ground: Ground) -> list[Check]:
         client.typing(match)
     # Their other devices come and go: whom nobody sees nobody is told of.
     for node, user in ((there, "hugo"), (here, "gina")):
-        await (await _arrive(node, user)).close()
+        await (await node.arrive(user)).close()
     shown = [each.status for each in (await hugo.watch("gina")).presence if each.status is not Status.OFFLINE]
     await hugo.close()
     await asyncio.sleep(PROMISED_S)
@@ -136,7 +136,7 @@ async def _without_bus(place: Shared, here: Node, there: Node, ground: Ground) -
     match = MatchId("deaf")
     api = here.api()
     await api.put_match(match, ["dave", "erin", "frank"])
-    dave, erin = await _arrive(there, "dave"), await _arrive(there, "erin")
+    dave, erin = await there.arrive("dave"), await there.arrive("erin")
     await _type_until_seen(dave, match, erin, "dave")
     await asyncio.to_thread(place.redis.kill)
     await until(lambda: says_bus(there))
@@ -208,12 +208,6 @@ def _concerns(push: object, match: MatchId) -> bool:
 
 def _nothing(payload: bytes) -> None:
     """The answer says nothing but that it is one."""
-
-
-async def _arrive(node: Node, user: str) -> Client:
-    client = await node.client(user)
-    await client.hello()
-    return client
 
 
 CLAIM = Claim(

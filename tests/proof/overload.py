@@ -44,8 +44,8 @@ async def _slow_readers(node: Node, ground: Ground) -> list[Check]:
     got: list[Push] = []
     reader = await Client.connect(node.url, token=token("reader"), on_push=got.append)
     await reader.hello()
-    writer = await _arrive(node, "writer")
-    slow = [await _arrive(node, user) for user in users]
+    writer = await node.arrive("writer")
+    slow = [await node.arrive(user) for user in users]
     for client in slow:
         client.pause()
     before = node.rss_bytes()
@@ -77,7 +77,7 @@ async def _resume(node: Node, user: str, closed: Client) -> int:
     """Come back with the last entry that was read, and follow `sync` to the end; return the seq it leads to."""
     got = [push for _, push in closed.pushes if isinstance(push, Message)]
     cursor = (got[-1].seq, got[-1].created_at) if got else (Seq(0), Micros(0))
-    client = await _arrive(node, user)
+    client = await node.arrive(user)
     while not (page := (await client.sync({MatchId("busy"): cursor})).matches[MatchId("busy")]).complete:
         if page.entries[0].seq != cursor[0] + 1:
             return 0
@@ -88,7 +88,7 @@ async def _resume(node: Node, user: str, closed: Client) -> int:
 
 async def _message_flood(node: Node) -> list[Check]:
     """Far over 5 a second and 20 at once: each is answered, stored or refused, none vanishes."""
-    alice = await _arrive(node, "alice")
+    alice = await node.arrive("alice")
     sends = [alice.send("pair", f"flood {number}", f"flood-{number}") for number in range(FLOOD)]
     answers = await asyncio.gather(*sends, return_exceptions=True)
     refused = [each for each in answers if isinstance(each, Refused)]
@@ -108,7 +108,7 @@ async def _message_flood(node: Node) -> list[Check]:
 
 
 async def _typing_flood(node: Node) -> Check:
-    alice, bob = await _arrive(node, "alice"), await _arrive(node, "bob")
+    alice, bob = await node.arrive("alice"), await node.arrive("bob")
     for _ in range(TYPING):
         alice.typing("pair")
     await alice.ping()
@@ -121,18 +121,12 @@ async def _typing_flood(node: Node) -> Check:
 
 
 async def _frame_flood(node: Node) -> Check:
-    alice = await _arrive(node, "alice")
+    alice = await node.arrive("alice")
     for _ in range(5_000):
         alice.typing("pair")
     async with asyncio.timeout(10):
         code = await alice.closed()
     return Check(f"5,000 frames without a pause: closed with {code}", code == CloseCode.TOO_MANY_FRAMES)
-
-
-async def _arrive(node: Node, user: str) -> Client:
-    client = await node.client(user)
-    await client.hello()
-    return client
 
 
 CLAIM = Claim(

@@ -22,7 +22,7 @@ async def run(ground: Ground) -> list[Check]:
     await api.put_match("pair", ["alice", "bob"])
     await api.put_match("others", ["carol", "dave"])
     api.close()
-    alice = await _arrive(node, "alice")
+    alice = await node.arrive("alice")
     seen = (await alice.watch("bob", "carol")).presence
     checks = [
         Check("of bob and a stranger, only bob is shown", [each.user for each in seen] == ["bob"]),
@@ -37,7 +37,7 @@ async def run(ground: Ground) -> list[Check]:
 
 
 async def _comes_online(node: Node, alice: Client) -> Check:
-    bob = await _arrive(node, "bob")
+    bob = await node.arrive("bob")
     change = await _next(alice)
     checks = Check("bob comes: shown as online at once", change.status is Status.ONLINE)
     await _leave_for_good(bob, alice)
@@ -45,7 +45,7 @@ async def _comes_online(node: Node, alice: Client) -> Check:
 
 
 async def _two_devices(node: Node, alice: Client, ground: Ground) -> list[Check]:
-    phone, laptop = await _arrive(node, "bob"), await _arrive(node, "bob")
+    phone, laptop = await node.arrive("bob"), await node.arrive("bob")
     await _next(alice)
     ground.tell("one of two devices leaves")
     await phone.close()
@@ -65,12 +65,12 @@ async def _two_devices(node: Node, alice: Client, ground: Ground) -> list[Check]
 
 async def _flicker(node: Node, alice: Client, ground: Ground) -> Check:
     ground.tell("a short way through a tunnel")
-    bob = await _arrive(node, "bob")
+    bob = await node.arrive("bob")
     await _next(alice)
     for _ in range(5):
         bob.abort()
         await asyncio.sleep(ground.chance.uniform(0.1, 0.6))
-        bob = await _arrive(node, "bob")
+        bob = await node.arrive("bob")
     await asyncio.sleep(DEBOUNCE_S + LATE_S)
     flickers = len(_changes(alice))
     await _leave_for_good(bob, alice)
@@ -79,7 +79,7 @@ async def _flicker(node: Node, alice: Client, ground: Ground) -> Check:
 
 async def _silent_loss(node: Node, alice: Client, ground: Ground) -> Check:
     ground.tell("bob falls silent")
-    bob = await _arrive(node, "bob")
+    bob = await node.arrive("bob")
     await _next(alice)
     bob.pause()
     change, began = await _next(alice), time.time()
@@ -87,12 +87,6 @@ async def _silent_loss(node: Node, alice: Client, ground: Ground) -> Check:
     bob.abort()
     bound_s = PING_AFTER_S + PING_TIMEOUT_S + DEBOUNCE_S + LATE_S
     return Check(f"bob falls silent without a goodbye: offline, last seen {took_s:.1f} s ago", took_s <= bound_s)
-
-
-async def _arrive(node: Node, user: str) -> Client:
-    client = await node.client(user)
-    await client.hello()
-    return client
 
 
 async def _leave_for_good(bob: Client, alice: Client) -> None:

@@ -24,11 +24,11 @@ async def run(ground: Ground) -> list[Check]:
     api = node.api()
     await api.put_match(MATCH, ["alice", "bob"])
     await api.put_match("own", ["mallory", "carol"])
-    alice = await _arrive(node, "alice")
+    alice = await node.arrive("alice")
     await alice.send(MATCH, "for bob only", "c1")
-    members = [alice, await _arrive(node, "bob")]
+    members = [alice, await node.arrive("bob")]
     before = await api.log(MATCH)
-    mallory = await _arrive(node, "mallory")
+    mallory = await node.arrive("mallory")
     checks = [
         await _over_the_socket(mallory),
         await _over_http(node),
@@ -132,7 +132,7 @@ async def _refused(node: Node, text: str) -> bool:
 
 async def _removed(node: Node, alice: Client) -> list[Check]:
     """Take bob out while he is connected."""
-    bob = await _arrive(node, "bob")
+    bob = await node.arrive("bob")
     api = node.api()
     await api.put_match(MATCH, ["alice", "carol"])
     api.close()
@@ -160,12 +160,6 @@ async def _leaks(attempt: Callable[[], Awaitable[object]]) -> bool:
         return False
     text = repr(answer)
     return MATCH in text or "alice" in text or "for bob" in text
-
-
-async def _arrive(node: Node, user: str) -> Client:
-    client = await node.client(user)
-    await client.hello()
-    return client
 
 
 def _noticed(members: Sequence[Client]) -> int:

@@ -150,7 +150,7 @@ class _Scene:
 
     async def nobody_else(self) -> Check:
         """A stranger asks for everybody, and is told of nobody."""
-        stranger = await _arrive(self._nodes[HERE], "stranger")
+        stranger = await self._nodes[HERE].arrive("stranger")
         answered = (await stranger.watch(*self._watched)).presence
         visit = await self._gathering.arrive(self._restless[0], HERE)
         await self._gathering.leave(visit, Loss.GOODBYE)
@@ -163,7 +163,7 @@ class _Scene:
     async def away(self) -> list[Check]:
         """While nobody can know, nobody says they do."""
         self._ground.tell("Redis stands still")
-        watcher = await _arrive(self._nodes[HERE], "watcher-here")
+        watcher = await self._nodes[HERE].arrive("watcher-here")
         self._place.redis.freeze()
         try:
             meanwhile = await _ask_until(watcher, "silent", lambda it: it.status is Status.UNKNOWN)
@@ -221,12 +221,6 @@ async def _ask_until(watcher: Client, user: str, holds: Callable[[Presence], boo
         if holds(presence) or loop.time() > until_s:
             return presence
         await asyncio.sleep(0.1)
-
-
-async def _arrive(node: Node, user: str) -> Client:
-    client = await node.client(user)
-    await client.hello()
-    return client
 
 
 CLAIM = Claim(
