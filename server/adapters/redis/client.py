@@ -10,11 +10,11 @@ from typing import Final
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from server.adapters.redis.endpoint import SENTINEL_TIMEOUT_S, RedisUrl, parse_redis_url
+from server.adapters.redis.endpoint import RedisUrl, parse_redis_url, sentinel_of
 
 TIMEOUT_S: Final = 0.25
 CONNECTIONS_MAX: Final = 8
@@ -66,17 +66,5 @@ def _place(url: RedisUrl) -> tuple[type[AbstractConnection], dict[str, object]]:
 
 
 def _sentinel_pool(url: RedisUrl, options: dict[str, object]) -> SentinelConnectionPool:
-    make_sentinel: Callable[..., Sentinel] = Sentinel
-    sentinel = make_sentinel(
-        list(url.hosts),
-        sentinel_kwargs={
-            "username": url.options.get("sentinel_username"),
-            "password": url.options.get("sentinel_password"),
-            "socket_timeout": SENTINEL_TIMEOUT_S,
-            "socket_connect_timeout": SENTINEL_TIMEOUT_S,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,
-        },
-    )
     make_pool: Callable[..., SentinelConnectionPool] = SentinelConnectionPool
-    return make_pool(url.service, sentinel, max_connections=CONNECTIONS_MAX, **options)
+    return make_pool(url.service, sentinel_of(url), max_connections=CONNECTIONS_MAX, **options)

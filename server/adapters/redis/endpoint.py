@@ -113,7 +113,7 @@ class RedisEndpoint:
         """Refuses an unusable URL with `BusUnusable`; connects to nothing."""
         self._url = parse_redis_url(url)
         self.shown: Final = self._url.shown
-        self._sentinel = _sentinel(self._url) if self._url.service else None
+        self._sentinel = sentinel_of(self._url) if self._url.service else None
         try:
             self._connection(self._url.path or self._url.hosts[0])
         except (TypeError, ValueError, OSError, RedisError) as problem:
@@ -190,7 +190,8 @@ class RedisEndpoint:
         )
 
 
-def _sentinel(url: RedisUrl) -> Sentinel:
+def sentinel_of(url: RedisUrl) -> Sentinel:
+    """Return one to ask for the master's address; it connects when it is first asked."""
     return Sentinel(  # type: ignore[no-untyped-call]  # redis-py's has no types
         list(url.hosts),
         sentinel_kwargs={
