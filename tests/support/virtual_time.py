@@ -5,13 +5,12 @@ What waits for a socket inside it would be overtaken by its own time limit: use 
 
 import asyncio
 import selectors
-from itertools import count
 from typing import Final
 
 from typing_extensions import override
 
 from protocol.ids import Micros
-from tests.support.clock import START_US
+from tests.support.clock import START_US, FakeClock
 
 _ENOUGH_S: Final = 1e9
 
@@ -45,24 +44,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now_s
 
 
-class VirtualClock:
-    """The clock of those who live in a `VirtualLoop`; ids are counted."""
+class VirtualClock(FakeClock):
+    """The clock of those who live in a `VirtualLoop`, which moves it; ids are counted."""
 
     def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
         self._loop = loop
-        self._ids = count(1)
 
+    @override
     def now(self) -> float:
         return self._loop.time()
 
+    @override
     def micros(self) -> Micros:
         return Micros(START_US + round(self._loop.time() * 1_000_000))
-
-    def random_id(self) -> str:
-        return f"{next(self._ids):022d}"
-
-    def random_bytes(self, count: int) -> bytes:
-        return bytes(count)
-
-    def jitter(self, most: float) -> float:
-        return most / 2
