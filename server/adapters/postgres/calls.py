@@ -7,9 +7,8 @@ import asyncpg
 
 from protocol.calls import CallId
 from protocol.ids import MatchId, Micros, UserId
-from server.adapters.postgres.connections import Connections, Rows
-from server.adapters.postgres.errors import ERRORS, Verdict, judge, unavailable
-from server.adapters.postgres.write import ATTEMPTS, time_without_partition
+from server.adapters.postgres.connections import Connections
+from server.adapters.postgres.statements import read, write
 from server.core.calls import (
     STALE,
     CallChange,
@@ -39,7 +38,6 @@ ORPHANED: Final = "SELECT * FROM duologue.orphaned_calls($1, $2, $3, $4)"
 PAGE: Final = "SELECT * FROM duologue.calls_page($1, $2, $3, $4)"
 SET_SETTINGS: Final = "SELECT duologue.set_call_settings($1, $2, $3)"
 SETTINGS: Final = "SELECT when_busy, relay_only FROM duologue.call_settings WHERE user_id = $1"
-PARTITIONS: Final = "SELECT duologue.make_partitions($1, 0)"
 TIME: Final = "SELECT coalesce($1, duologue.now_us())"
 
 _CHANGED: Final = 0
@@ -59,7 +57,7 @@ class CallTable:
         """Make or change a call; return the outbox row, too."""
         if not all(map(is_storable, (change.match, change.call, *change.users))):
             return STALE, ()
-        (row,) = await self._write(CHANGE, *self._columns(change, node))
+        (row,) = await write(self._writers, CHANGE, *self._columns(change, node))
         if row["code"] != _CHANGED:
             return STALE, ()
         place, route = (row["seq"], row["created_at"], row["n"]), row["route_id"]
@@ -92,26 +90,26 @@ class CallTable:
         """Read a call and what a decision about it needs."""
         known = [name if name is not None and is_storable(name) else None for name in (call, match)]
         if not any(known):
-            ((now,),) = await self._read(TIME, self._time())
+            ((now,),) = await read(self._readers, TIME, self._time())
             return CallView(now, None, None, (), (), {}, {}, 0)
-        (row,) = await self._read(VIEW, *known, caller, since_us, self._time())
+        (row,) = await read(self._readers, VIEW, *known, caller, since_us, self._time())
         return _view(row)
 
     async def live(self, users: Sequence[UserId]) -> list[tuple[CallRow, ...]]:
         """Read the live calls of the users' matches."""
         found: list[list[CallRow]] = [[] for _ in users]
-        for row in await self._read(LIVE, [user if is_storable(user) else "" for user in users]):
+        for row in await read(self._readers, LIVE, [user if is_storable(user) else "" for user in users]):
             found[row["place"] - 1].append(_row(row))
         return [tuple(rows) for rows in found]
 
     async def claim_due(self, claim_us: int, limit: int) -> CallRows:
         """Take over calls whose deadline has passed."""
-        rows = await self._write(CLAIM, claim_us, limit, self._time())
+        rows = await write(self._writers, CLAIM, claim_us, limit, self._time())
         return CallRows(rows[0]["asked_at"] if rows else Micros(0), tuple(map(_row, rows)))
 
     async def orphaned(self, node: str, silent_us: int, limit: int) -> OrphanedCalls:
         """Note that `node` lives; read calls with seats on others that do not."""
-        rows = await self._write(ORPHANED, node, silent_us, limit, self._time())
+        rows = await write(self._writers, ORPHANED, node, silent_us, limit, self._time())
         found = tuple(OrphanedCall(_row(row), tuple(row["dead"])) for row in rows)
         return OrphanedCalls(rows[0]["asked_at"] if rows else Micros(0), found)
 
@@ -119,46 +117,17 @@ class CallTable:
         """Read a page, newest first."""
         if not all(is_storable(name) for name in (user, match, before) if name is not None):
             return CallsPage((), complete=True)
-        rows = tuple(map(_row, await self._read(PAGE, user, match, before, limit)))
+        rows = tuple(map(_row, await read(self._readers, PAGE, user, match, before, limit)))
         return CallsPage(rows[:limit], complete=len(rows) <= limit)
 
     async def set_settings(self, user: UserId, settings: CallSettings) -> None:
         """Keep how the user wants to be called."""
-        await self._write(SET_SETTINGS, user, settings.when_busy, settings.relay_only)
+        await write(self._writers, SET_SETTINGS, user, settings.when_busy, settings.relay_only)
 
     async def settings(self, user: UserId) -> CallSettings:
         """Read how the user wants to be called."""
-        rows = await self._read(SETTINGS, user) if is_storable(user) else ()
+        rows = await read(self._readers, SETTINGS, user) if is_storable(user) else ()
         return CallSettings(*rows[0]) if rows else CallSettings()
-
-    # ---- ways there
-
-    async def _read(self, statement: str, *arguments: object) -> Rows:
-        try:
-            return await self._readers.fetch(statement, *arguments)
-        except ERRORS as error:
-            raise unavailable(error) from error
-
-    async def _write(self, statement: str, *arguments: object) -> Rows:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return await self._writers.fetch(statement, *arguments)
-            except ERRORS as error:
-                await self._judge(error, is_last=attempt == ATTEMPTS)
-        raise AssertionError("the last attempt returns or raises")
-
-    async def _judge(self, error: Exception, *, is_last: bool) -> None:
-        """Return when the same statement may be run again; raise what the caller must know."""
-        match judge(error):
-            case Verdict.AGAIN if not is_last:
-                return
-            case Verdict.PARTITION if not is_last:
-                at = time_without_partition(error)
-                if at is None:
-                    raise unavailable(error) from error
-                await self._read(PARTITIONS, at)
-            case verdict:
-                raise unavailable(error, maybe_stored=verdict is Verdict.PERHAPS) from error
 
     def _time(self) -> Micros | None:
         return self._now() if self._now else None

@@ -18,6 +18,7 @@ from server.adapters.postgres.connections import Connections, Rows
 from server.adapters.postgres.errors import ERRORS, ends_connection, unavailable
 from server.adapters.postgres.known import Known
 from server.adapters.postgres.people import HIDDEN_UNREAD, PEOPLE, person_of
+from server.adapters.postgres.statements import read
 from server.adapters.sqlite.rows import entry_of_row
 from server.core.log import (
     NOT_FOUND,
@@ -206,10 +207,7 @@ class Reader:
         except ERRORS as error:
             if not ends_connection(error) or isinstance(error, TimeoutError):
                 raise unavailable(error) from error
-        try:
-            return await self._primary.fetch(statement, *arguments)
-        except ERRORS as error:
-            raise unavailable(error) from error
+        return await read(self._primary, statement, *arguments)
 
     async def _ask_replica(self, statement: str, *arguments: object) -> Rows | None:
         """Ask the replica; None when there is none or it does not answer, which is no reason to refuse."""
@@ -246,8 +244,8 @@ def _summary_page(group: Iterator[asyncpg.Record], user: UserId) -> SummaryPage:
 
 def _members(row: asyncpg.Record, viewer: UserId) -> Iterator[Member]:
     """Read the members' cursors; who reads in private has more than the others are shown."""
-    for user, delivered, read in zip(row["users"] or (), row["delivered"] or (), row["reads"] or (), strict=True):
-        yield Member(user, delivered, max(read, row["own_read"] or 0) if user == viewer else read)
+    for user, delivered, shown in zip(row["users"] or (), row["delivered"] or (), row["reads"] or (), strict=True):
+        yield Member(user, delivered, max(shown, row["own_read"] or 0) if user == viewer else shown)
 
 
 def _summary(row: asyncpg.Record, user: UserId) -> MatchSummary:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Final
 
 from protocol.ids import Micros
-from server.adapters.postgres.connections import Connections, Rows
-from server.adapters.postgres.errors import ERRORS, unavailable
+from server.adapters.postgres.connections import Connections
+from server.adapters.postgres.statements import repeatable
 from server.core.revocations import Revocation, RevocationPage
 
 # Further back than any transaction of ours takes.
@@ -28,11 +28,11 @@ class RevocationTable:
         """Keep a revocation, one commit."""
         user, token_id = revocation.user, revocation.token_id or ""
         arguments = (user, token_id, revocation.issued_before, revocation.until, self._time())
-        await _run(self._writers, REVOKE, *arguments)
+        await repeatable(self._writers, REVOKE, *arguments)
 
     async def after(self, position: int) -> RevocationPage:
         """Read what was kept since `position`, and a little of what was kept before."""
-        rows = await _run(self._readers, AFTER, max(0, position - OVERLAP_US), self._time())
+        rows = await repeatable(self._readers, AFTER, max(0, position - OVERLAP_US), self._time())
         found = tuple(
             Revocation(user, token_id or None, before, until)
             for _, user, token_id, before, until in rows
@@ -42,11 +42,3 @@ class RevocationTable:
 
     def _time(self) -> Micros | None:
         return self._now() if self._now else None
-
-
-async def _run(connections: Connections, statement: str, *arguments: object) -> Rows:
-    try:
-        return await connections.fetch(statement, *arguments)
-    except ERRORS as error:
-        # Both may be done twice.
-        raise unavailable(error, maybe_stored=True) from error

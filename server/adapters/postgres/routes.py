@@ -6,8 +6,8 @@ from typing import Final
 import asyncpg
 
 from protocol.ids import Micros
-from server.adapters.postgres.connections import Connections, Rows
-from server.adapters.postgres.errors import ERRORS, unavailable
+from server.adapters.postgres.connections import Connections
+from server.adapters.postgres.statements import repeatable
 from server.core.routes import ROUTES_KEPT_S, Route, Span
 
 KEPT_US: Final = ROUTES_KEPT_S * 1_000_000
@@ -33,32 +33,27 @@ class Outbox:
     async def mark_routed(self, ids: Sequence[int]) -> None:
         """Note that these batches are on their way to every node."""
         if ids:
-            await self._run(MARK_ROUTED, list(ids), self._time())
+            await repeatable(self._connections, MARK_ROUTED, list(ids), self._time())
 
     async def claim_unrouted(self, node: str, older_than_s: float, limit: int) -> list[Route]:
         """Take over batches that nobody routed for so long; no other node gets them until they are as old again."""
-        rows = await self._run(CLAIM, node, round(older_than_s * 1_000_000), limit, self._time())
+        rows = await repeatable(self._connections, CLAIM, node, round(older_than_s * 1_000_000), limit, self._time())
         return [_route(row) for row in rows]
 
     async def routes_within(self, age_s: float) -> list[Route]:
         """Read the batches that were stored, claimed or routed within the last `age_s` seconds, by the database's clock."""
-        return [_route(row) for row in await self._run(WITHIN, round(age_s * 1_000_000), self._time())]
+        return [
+            _route(row) for row in await repeatable(self._connections, WITHIN, round(age_s * 1_000_000), self._time())
+        ]
 
     async def expire_routed(self) -> int:
         """Forget what was routed more than two minutes ago; return how many batches that were."""
-        ((count,),) = await self._run(EXPIRE, KEPT_US, self._time())
+        ((count,),) = await repeatable(self._connections, EXPIRE, KEPT_US, self._time())
         return int(count)
 
     async def add_nothing(self) -> None:
         """Add a batch of nothing that is routed already."""
-        await self._run(NOTHING, self._time())
-
-    async def _run(self, statement: str, *arguments: object) -> Rows:
-        try:
-            return await self._connections.fetch(statement, *arguments)
-        except ERRORS as error:
-            # All of these may be done twice.
-            raise unavailable(error, maybe_stored=True) from error
+        await repeatable(self._connections, NOTHING, self._time())
 
     def _time(self) -> Micros | None:
         return self._now() if self._now else None

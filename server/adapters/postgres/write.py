@@ -13,8 +13,8 @@ from protocol.from_server import MatchSummary, Member, MembersChanged, Message, 
 from protocol.ids import MatchId, Micros, Ordinal, Seq, UserId
 from protocol.limits import BLOCKS_MAX
 from server.adapters.postgres.connections import Connections, Rows
-from server.adapters.postgres.errors import ERRORS, Verdict, judge, unavailable
 from server.adapters.postgres.people import OwnShown, own_shown
+from server.adapters.postgres.statements import PARTITIONS, RowRefused, write
 from server.core.log import (
     CONFLICT,
     NO_SUCH_REPLY,
@@ -39,24 +39,18 @@ from server.core.people import (
 )
 from server.ports import StoreUnavailable
 
-ATTEMPTS: Final = 4
 APPEND: Final = "SELECT * FROM duologue.append($1, $2, $3, $4, $5, $6, $7, $8)"
 SET_MEMBERS: Final = "SELECT * FROM duologue.set_members($1, $2, $3, $4)"
 MARK: Final = "SELECT * FROM duologue.mark($1, $2, $3, $4)"
 PRIVATE_READ: Final = "SELECT * FROM duologue.set_private_read($1, $2, $3)"
 BLOCK: Final = "SELECT duologue.block($1, $2, $3, $4)"
 SET_PRESENCE: Final = "SELECT * FROM duologue.set_presence($1, $2, $3, $4, $5)"
-PARTITIONS: Final = "SELECT duologue.make_partitions($1, $2)"
 
 _DUPLICATE: Final = 1
 # By the codes of duologue.append; the first two are no refusals.
 _REFUSALS: Final = (UNSTORABLE, UNSTORABLE, CONFLICT, NOT_MEMBER, NO_SUCH_REPLY, BLOCKED)
 
 Outcome = Appended | Refused
-
-
-class _RowRefused(Exception):
-    """The database will not hold one of the rows."""
 
 
 class Timeline:
@@ -93,8 +87,8 @@ class Writer:
 
     async def _append(self, batch: Sequence[Append], node: str | None) -> tuple[list[Outcome], tuple[int, ...]]:
         try:
-            (row,) = await self._write(APPEND, node, self._time(), DEDUP_US, *_columns(batch))
-        except _RowRefused:
+            (row,) = await write(self._connections, APPEND, node, self._time(), DEDUP_US, *_columns(batch))
+        except RowRefused:
             if len(batch) == 1:
                 return [UNSTORABLE], ()
             return await self._append_halves(batch, node)
@@ -119,8 +113,8 @@ class Writer:
             return UNSTORABLE, ()
         wanted = tuple(sorted(set(members)))
         try:
-            (row,) = await self._write(SET_MEMBERS, node, self._time(), match, wanted)
-        except _RowRefused:
+            (row,) = await write(self._connections, SET_MEMBERS, node, self._time(), match, wanted)
+        except RowRefused:
             return UNSTORABLE, ()
         if row["entry_seq"] is None:
             return MembersSet(match, wanted, None, made=False, joined=()), ()
@@ -145,16 +139,14 @@ class Writer:
         return outcomes
 
     async def _mark(self, batch: Sequence[Mark]) -> list[Marked | None]:
-        try:
-            (row,) = await self._write(
-                MARK,
-                [mark.match for mark in batch],
-                [mark.user for mark in batch],
-                [min(mark.delivered, END) for mark in batch],
-                [min(mark.read, END) for mark in batch],
-            )
-        except _RowRefused as error:
-            raise StoreUnavailable("a receipt could not be stored") from error
+        (row,) = await write(
+            self._connections,
+            MARK,
+            [mark.match for mark in batch],
+            [mark.user for mark in batch],
+            [min(mark.delivered, END) for mark in batch],
+            [min(mark.read, END) for mark in batch],
+        )
         members, pairs = _members(row), _pairs(row)
         return [
             None
@@ -174,7 +166,7 @@ class Writer:
         """Show the others no more, or again, how far the member reads."""
         if not (is_storable(match) and is_storable(user)):
             return None
-        (row,) = await self._write(PRIVATE_READ, match, user, is_on)
+        (row,) = await write(self._connections, PRIVATE_READ, match, user, is_on)
         if row["users"] is None:
             return None
         pairs = tuple(zip(row["blockers"] or (), row["blocked"] or (), strict=True))
@@ -187,44 +179,22 @@ class Writer:
         """Block, or take it back."""
         if not (is_storable(user) and is_storable(other)):
             return UNSTORABLE
-        ((is_news,),) = await self._write(BLOCK, user, other, is_on, BLOCKS_MAX)
+        ((is_news,),) = await write(self._connections, BLOCK, user, other, is_on, BLOCKS_MAX)
         return TOO_MANY_BLOCKS if is_news is None else bool(is_news)
 
     async def set_presence(self, user: UserId, wish: PresenceWish) -> OwnShown | Refused:
         """Change how the user is shown; return it and its version."""
         if not (is_storable(user) and is_storable(wish.text or "")):
             return UNSTORABLE
-        (row,) = await self._write(SET_PRESENCE, user, wish.status, wish.text, wish.last_seen, self._time())
+        (row,) = await write(
+            self._connections, SET_PRESENCE, user, wish.status, wish.text, wish.last_seen, self._time()
+        )
         return own_shown(row)
 
     async def make_partitions(self, at: Micros | None, months: int) -> Micros:
         """Make the months from `at` (None: now) on where they are missing; return up to where there are some."""
-        ((end,),) = await self._write(PARTITIONS, at, months)
+        ((end,),) = await write(self._connections, PARTITIONS, at, months)
         return Micros(end)
-
-    async def _write(self, statement: str, *arguments: object) -> Rows:
-        """Run one writing statement; raise `_RowRefused` when a row is at fault, else `StoreUnavailable`."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return await self._connections.fetch(statement, *arguments)
-            except ERRORS as error:
-                await self._judge(error, is_last=attempt == ATTEMPTS)
-        raise AssertionError("the last attempt returns or raises")
-
-    async def _judge(self, error: Exception, *, is_last: bool) -> None:
-        """Return when the same statement may be run again; raise what the caller must know."""
-        match judge(error):
-            case Verdict.ROW:
-                raise _RowRefused from error
-            case Verdict.AGAIN if not is_last:
-                return
-            case Verdict.PARTITION if not is_last:
-                at = time_without_partition(error)
-                if at is None:
-                    raise unavailable(error) from error
-                await self.make_partitions(at, 0)
-            case verdict:
-                raise unavailable(error, maybe_stored=verdict is Verdict.PERHAPS) from error
 
     def _time(self) -> Micros | None:
         return self._now() if self._now else None
@@ -284,10 +254,3 @@ def _members_set(match: MatchId, entry: MembersChanged, row: asyncpg.Record) -> 
     members = tuple(Member(*receipt) for receipt in receipts)
     summary = MatchSummary(match, members, entry.seq, entry.created_at, 0, entry)
     return MembersSet(match, entry.members, entry, row["made"], tuple((user, summary) for user in entry.joined))
-
-
-def time_without_partition(error: Exception) -> Micros | None:
-    """Read the time from the detail, "Partition key of the failing row contains (created_at) = (1795…)."."""
-    detail = str(getattr(error, "detail", None) or "")
-    digits = detail.rpartition("(")[2].partition(")")[0]
-    return Micros(int(digits)) if digits.isdecimal() else None

@@ -1,0 +1,68 @@
+"""The ways to run one statement over connections: what an error means for who asked, and which is tried again.
+
+Guarantees: a missing month is made; a deadlock is tried again; whatever may have been stored is said to be, so that the
+caller repeats the same.
+"""
+
+from typing import Final
+
+from protocol.ids import Micros
+from server.adapters.postgres.connections import Connections, Rows
+from server.adapters.postgres.errors import ERRORS, Verdict, judge, name_of, unavailable
+from server.ports import StoreUnavailable
+
+ATTEMPTS: Final = 4
+PARTITIONS: Final = "SELECT duologue.make_partitions($1, $2)"
+
+
+class RowRefused(StoreUnavailable):
+    """The database will not hold one of the rows: nothing was stored."""
+
+
+async def read(connections: Connections, statement: str, *arguments: object) -> Rows:
+    """Run a statement that changes nothing; raise `StoreUnavailable`."""
+    try:
+        return await connections.fetch(statement, *arguments)
+    except ERRORS as error:
+        raise unavailable(error) from error
+
+
+async def repeatable(connections: Connections, statement: str, *arguments: object) -> Rows:
+    """Run a statement that may be run twice; raise `StoreUnavailable`, which says that it perhaps was run once."""
+    try:
+        return await connections.fetch(statement, *arguments)
+    except ERRORS as error:
+        raise unavailable(error, maybe_stored=True) from error
+
+
+async def write(connections: Connections, statement: str, *arguments: object) -> Rows:
+    """Run a writing statement; raise `RowRefused` when a row is at fault, else `StoreUnavailable`."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return await connections.fetch(statement, *arguments)
+        except ERRORS as error:
+            await _mend(connections, error, is_last=attempt == ATTEMPTS)
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def _mend(connections: Connections, error: Exception, *, is_last: bool) -> None:
+    """Return when the same statement may be run again; raise what the caller must know."""
+    match judge(error):
+        case Verdict.ROW:
+            raise RowRefused(name_of(error)) from error
+        case Verdict.AGAIN if not is_last:
+            return
+        case Verdict.PARTITION if not is_last:
+            at = time_without_partition(error)
+            if at is None:
+                raise unavailable(error) from error
+            await write(connections, PARTITIONS, at, 0)
+        case verdict:
+            raise unavailable(error, maybe_stored=verdict is Verdict.PERHAPS) from error
+
+
+def time_without_partition(error: Exception) -> Micros | None:
+    """Read the time from the detail, "Partition key of the failing row contains (created_at) = (1795…)."."""
+    detail = str(getattr(error, "detail", None) or "")
+    digits = detail.rpartition("(")[2].partition(")")[0]
+    return Micros(int(digits)) if digits.isdecimal() else None
