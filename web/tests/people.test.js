@@ -11,6 +11,18 @@ const skip = (seq) => ({ type: "skip", match: "m1", seq, created_at: NOW + seq }
 /** @param {number} lastSeq @param {Record<string, unknown>} [more] */
 const group = (lastSeq, more = {}) => summary(lastSeq, { members: GROUP, ...more });
 
+/**
+ * Connect and watch bob; `asked` is the request, still to be answered.
+ * @param {object} [match]
+ */
+async function watchingBob(match = summary(0)) {
+  const play = new Play();
+  play.chat.connect();
+  const { socket } = await play.welcome([match]);
+  void play.chat.watch(["bob"]);
+  return { play, socket, asked: await socket.expect("presence.watch") };
+}
+
 test("how the user is shown comes with welcome, is set in part, and follows the other devices", async () => {
   const play = new Play();
   play.chat.connect();
@@ -35,12 +47,9 @@ test("how the user is shown comes with welcome, is set in part, and follows the 
 });
 
 test("a watched user's status and words are told; not knowing is news and turns no time back", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(0)]);
-  void play.chat.watch(["bob"]);
+  const { play, socket, asked } = await watchingBob();
   const first = play.next("presence");
-  socket.ok(await socket.expect("presence.watch"), { presence: [{ user: "bob", status: "online", v: 5, text: "Hi" }] });
+  socket.ok(asked, { presence: [{ user: "bob", status: "online", v: 5, text: "Hi" }] });
   includes(await first, { status: "online", text: "Hi" });
   /** @type {(string | undefined)[]} */
   const seen = [];
@@ -59,11 +68,8 @@ test("a watched user's status and words are told; not knowing is news and turns 
 });
 
 test("another server may count from somewhere else: a new connection begins anew", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(0)]);
-  void play.chat.watch(["bob"]);
-  socket.ok(await socket.expect("presence.watch"), { presence: [{ user: "bob", status: "online", v: 5 }] });
+  const { play, socket, asked } = await watchingBob();
+  socket.ok(asked, { presence: [{ user: "bob", status: "online", v: 5 }] });
   await play.next("presence");
   socket.cut();
   assert.equal(play.chat.presence("bob").status, "unknown");
@@ -76,11 +82,8 @@ test("another server may count from somewhere else: a new connection begins anew
 });
 
 test("a watch that is refused for now is asked for again", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(0)]);
-  void play.chat.watch(["bob"]);
-  socket.refuse(await socket.expect("presence.watch"), "rate_limited", { retry_after_ms: 5 });
+  const { play, socket, asked } = await watchingBob();
+  socket.refuse(asked, "rate_limited", { retry_after_ms: 5 });
   const told = play.next("presence");
   socket.ok(await socket.expect("presence.watch"), { presence: [{ user: "bob", status: "online", v: 1 }] });
   assert.equal((await told).user, "bob");
@@ -88,17 +91,14 @@ test("a watch that is refused for now is asked for again", async () => {
 });
 
 test("from a block on nothing is shown of the other; taken back, their presence is asked for again", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(0)]);
-  void play.chat.watch(["bob"]);
-  socket.ok(await socket.expect("presence.watch"), { presence: [{ user: "bob", status: "online", v: 5 }] });
+  const { play, socket, asked } = await watchingBob();
+  socket.ok(asked, { presence: [{ user: "bob", status: "online", v: 5 }] });
   await play.next("presence");
   socket.push({ type: "typing", match: "m1", user: "bob", on: true });
   const block = play.chat.block("bob");
-  const asked = await socket.expect("block");
+  const blocking = await socket.expect("block");
   assert.equal(play.chat.blocked.size, 0);
-  socket.ok(asked);
+  socket.ok(blocking);
   await block;
   assert.deepEqual([...play.chat.blocked], ["bob"]);
   socket.push({ type: "typing", match: "m1", user: "bob", on: true });
@@ -282,12 +282,9 @@ test("a message that cannot be delivered fails once and says so; sent again, it 
 });
 
 test("a refused message is a reason to ask again whom one may see", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(1)]);
-  void play.chat.watch(["bob"]);
+  const { play, socket, asked } = await watchingBob(summary(1));
   const known = play.next("presence");
-  socket.ok(await socket.expect("presence.watch"), { presence: [{ user: "bob", status: "online", v: 1 }] });
+  socket.ok(asked, { presence: [{ user: "bob", status: "online", v: 1 }] });
   await known;
   await play.chat.send("m1", "hello");
   socket.refuse(await socket.expect("message.send"), "refused", { stored: "no" });
