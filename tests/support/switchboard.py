@@ -441,3 +441,13 @@ async def running(board: Switchboard) -> AsyncIterator[Switchboard]:
         yield board
         for task in running:
             task.cancel()
+
+
+@asynccontextmanager
+async def two_running() -> AsyncIterator[tuple[Switchboard, Switchboard]]:
+    """Run two nodes of one cluster, `here` and `there`."""
+    clock = FakeClock()
+    here = Switchboard(clock=clock, routes=RoutedStore(clock), name="here")
+    there = Switchboard(beside=here, name="there")
+    async with running(here), running(there):
+        yield here, there

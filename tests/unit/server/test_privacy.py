@@ -13,8 +13,7 @@ from server.ports import StoreUnavailable
 from server.privacy import CHANGES
 from tests.support.callers import of_type, start
 from tests.support.clock import FakeClock
-from tests.support.route_log import RoutedStore
-from tests.support.switchboard import Client, Json, Switchboard, running
+from tests.support.switchboard import Client, Json, Switchboard, running, two_running
 from tests.unit.server.test_relay import Pair
 
 M1 = "m1"
@@ -24,10 +23,7 @@ ALICE, BOB, CAROL = (UserId(name) for name in ("alice", "bob", "carol"))
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
     """Two nodes; alice, bob and carol have a match."""
-    clock = FakeClock()
-    here = Switchboard(clock=clock, routes=RoutedStore(clock), name="here")
-    there = Switchboard(beside=here, name="there")
-    async with running(here), running(there):
+    async with two_running() as (here, there):
         await here.make(M1, ALICE, BOB, CAROL)
         yield Pair(here, there)
 

@@ -16,9 +16,7 @@ from server.core.routes import ROUTES_KEPT_S
 from server.outbox import frame_text
 from server.ports import StoreUnavailable
 from server.relay import EXPIRE_EVERY, REASON, STAY_S, UNROUTED_AFTER_S, Relay, RelayParts
-from tests.support.clock import FakeClock
-from tests.support.route_log import RoutedStore
-from tests.support.switchboard import Client, Json, Switchboard, running
+from tests.support.switchboard import Client, Json, Switchboard, two_running
 
 M1 = "m1"
 ALICE, BOB, CAROL, DAVE = (UserId(name) for name in ("alice", "bob", "carol", "dave"))
@@ -62,10 +60,7 @@ class Pair:
 
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
-    clock = FakeClock()
-    here = Switchboard(clock=clock, routes=RoutedStore(clock), name="here")
-    there = Switchboard(beside=here, name="there")
-    async with running(here), running(there):
+    async with two_running() as (here, there):
         yield Pair(here, there)
 
 

@@ -10,9 +10,7 @@ from protocol.close_codes import CloseCode
 from protocol.from_client import OwnStatus
 from protocol.ids import UserId
 from server.core.people import Person, PresenceWish
-from tests.support.clock import FakeClock
-from tests.support.route_log import RoutedStore
-from tests.support.switchboard import Client, Json, Switchboard, running
+from tests.support.switchboard import Client, Json, Switchboard, two_running
 
 Nodes = tuple[Switchboard, Switchboard]
 
@@ -20,10 +18,7 @@ Nodes = tuple[Switchboard, Switchboard]
 @pytest.fixture
 async def nodes() -> AsyncIterator[Nodes]:
     """Two nodes on one store, where alice and bob share a match."""
-    clock = FakeClock()
-    here = Switchboard(clock=clock, routes=RoutedStore(clock))
-    there = Switchboard(beside=here, name="there")
-    async with running(here), running(there):
+    async with two_running() as (here, there):
         await here.make("m1", "alice", "bob")
         yield here, there
         for board in (here, there):

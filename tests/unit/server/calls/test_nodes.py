@@ -11,9 +11,7 @@ from server.core.log import Refused
 from server.core.notices import CallNews
 from server.relay import UNROUTED_AFTER_S
 from tests.support.callers import OFFER, M, accept, answer_to, asked, connected, items, of_type, rest, start, types
-from tests.support.clock import FakeClock
-from tests.support.route_log import RoutedStore
-from tests.support.switchboard import Client, Json, Switchboard, running
+from tests.support.switchboard import Client, Json, Switchboard, running, two_running
 
 
 class Pair:
@@ -47,10 +45,7 @@ class Pair:
 
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
-    clock = FakeClock()
-    here = Switchboard(clock=clock, routes=RoutedStore(clock), name="here")
-    there = Switchboard(beside=here, name="there")
-    async with running(here), running(there):
+    async with two_running() as (here, there):
         await here.make(M, "alice", "bob")
         yield Pair(here, there)
 
