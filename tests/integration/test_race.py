@@ -32,7 +32,8 @@ def test_a_short_race(tmp_path: Path) -> None:
     assert set(ran) | {missing.name for missing in race.not_run} >= {"Duologue on SQLite", "websockets.serve"}
     for line in race.lines:
         assert all(outcome.delivered == 1 for outcome in line.disciplines.values()), line.name
-        assert line.idle_kib > 0
+        # Measured; a rival that collects garbage meanwhile may have shrunk.
+        assert line.idle_kib != 0
         assert f"| {line.name} | " in done.stdout
     for missing in race.not_run:
         assert f"| {missing.name} | not run: {missing.why}" in done.stdout
