@@ -50,8 +50,7 @@ class Attention:
         self._show(peer, Shown(peer.is_idle, person.presence, person.version))
 
     def person_changed(self, peer: Peer, person: Person) -> None:
-        """Something else is known of the peer's user: how they want to be shown, or from whom a block parts them."""
-        peer.outbox.forget_users(person.apart)
+        """Something else is known of the peer's user: how they want to be shown, perhaps."""
         if peer.shown is not None and peer.shown.version < person.version:
             peer.send(own(person.presence))
             self.arrived(peer, person)
@@ -98,6 +97,6 @@ class Attention:
             self._show(peer, structs.replace(peer.shown, is_idle=peer.is_idle))
 
     def _show(self, peer: Peer, shown: Shown) -> None:
-        if shown != peer.shown:
+        if peer.is_live and shown != peer.shown:
             peer.shown = shown
             self._bus.register(peer.user, peer.session, shown)

@@ -7,16 +7,15 @@ Refuses: more than LOOKUPS_MAX questions that wait (`rate_limited`).
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from typing import Final, Protocol, TypeVar, assert_never
 
-from protocol.errors import ErrorCode
+from protocol.errors import CATALOGUE, ErrorCode
 from protocol.from_client import History, Matches, PresenceWatch, Sync
 from protocol.from_server import Error, HistoryPage, MatchesPage, Presence, PresenceChanged, Status, Synced, Watching
 from protocol.ids import RequestId, UserId
 from server.core.held_back import PRESENCE
 from server.core.log import EntryPage, Refused, SummaryPage, SyncResult
-from server.core.session import refusal
 from server.core.summaries import SUMMARIES_MAX_BYTES, cut_summaries
 from server.core.watches import Watches
 from server.hub import Recipient, frame
@@ -31,6 +30,9 @@ UNDER_WAY_MAX: Final = 2
 LOOKUPS_MAX: Final = 100
 # Questions of one connection that wait, about 500 bytes each; a page of matches may want a page of each.
 RETRY_MS: Final = 500
+AGAIN_S: Final = 1.0
+AGAIN_MAX: Final = 1_000
+# Connections for which the store is asked again at once.
 
 Question = History | Sync | Matches | PresenceWatch
 Result = TypeVar("Result")
@@ -56,6 +58,10 @@ class LookupParts(Protocol):
         """Who reads them."""
 
     @property
+    def changes(self) -> Reads:
+        """Who writes what changes few things and often waits."""
+
+    @property
     def bus(self) -> Bus:
         """Who knows how users are."""
 
@@ -75,12 +81,15 @@ class LookupParts(Protocol):
 class Lookups:
     """Reads the store for peers."""
 
-    __slots__ = ("_asked", "_parts")
+    __slots__ = ("_again_at", "_asked", "_parts", "_unanswered")
 
     def __init__(self, parts: LookupParts) -> None:
         self._parts = parts
         # Numbers every `presence.watch`: of one connection's the last that was asked holds.
         self._asked = count(1)
+        # Who was to watch again when the store could not tell, and whether to tell how those are; from when on to ask.
+        self._unanswered: dict[Peer, bool] = {}
+        self._again_at = 0.0
 
     def answer(self, peer: Peer, question: Question) -> None:
         """Have the store asked and the peer told."""
@@ -104,24 +113,44 @@ class Lookups:
         use: Callable[[Result], None],
     ) -> None:
         """Have `read` done and its result used, if the peer is still there; answer a refusal as it is."""
+        self._ask(peer, self._parts.reads, read, use, partial(_refuse, peer, request_id))
+
+    def change(
+        self,
+        peer: Peer,
+        request_id: RequestId | None,
+        change: Callable[[], Awaitable[Result | Refused]],
+        use: Callable[[Result], None],
+    ) -> None:
+        """Likewise for what is written, in lanes of its own: it may wait for others who write, and no reader for it."""
+        self._ask(peer, self._parts.changes, change, use, partial(_refuse, peer, request_id))
+
+    def _ask(
+        self,
+        peer: Peer,
+        lanes: Reads,
+        ask: Callable[[], Awaitable[Result | Refused]],
+        use: Callable[[Result], None],
+        refuse: Callable[[Refused], None],
+    ) -> None:
         queue = peer.lookups
         if queue is None:
             queue = peer.lookups = LookupQueue()
         if len(queue.waiting) >= LOOKUPS_MAX:
             self._parts.telemetry.rate_limited += 1
-            peer.say(refusal(ErrorCode.RATE_LIMITED, request_id, retry_after_ms=RETRY_MS))
+            refuse(_TOO_MANY)
             return
 
         def done(result: Result | Refused) -> None:
             if not peer.is_live:
                 return
             if isinstance(result, Refused):
-                peer.say(error_of(result, request_id))
+                refuse(result)
             else:
                 use(result)
             peer.outbox.when_drained(partial(self._next, peer, queue))
 
-        queue.waiting.append(partial(self._parts.reads.submit, read, peer.shield(done)))
+        queue.waiting.append(partial(lanes.submit, ask, peer.shield(done)))
         if queue.under_way < UNDER_WAY_MAX:
             self._start(queue)
 
@@ -175,8 +204,12 @@ class Lookups:
     def watch_again(self, peer: Peer, *, tell: bool = False) -> None:
         """Have `peer` watch of those whom it asked for all whom it may see, and perhaps tell how they are.
 
-        Somebody has left a match, a block was taken back, or news were withheld.
+        Somebody has left a match, a block was taken back, or news were withheld. Where the store cannot tell now, it is
+        asked again.
         """
+
+        def refuse(_: Refused) -> None:
+            self._unanswered[peer] = tell or self._unanswered.get(peer, False)
 
         def told(presence: Sequence[Presence]) -> None:
             for state in presence if tell else ():
@@ -185,7 +218,17 @@ class Lookups:
         watched = (*self._parts.watches.watched(peer), *peer.unseen)
         if watched:
             watch = partial(self._watch_partners, peer, watched, next(self._asked), is_answer=tell)
-            self.read(peer, None, watch, told)
+            self._ask(peer, self._parts.reads, watch, told, refuse)
+
+    def settle(self, now: float) -> None:
+        """Ask once more, every AGAIN_S, for those who were to watch again."""
+        if not self._unanswered or now < self._again_at:
+            return
+        self._again_at = now + AGAIN_S
+        for peer in tuple(islice(self._unanswered, AGAIN_MAX)):
+            tell = self._unanswered.pop(peer)
+            if peer.is_live:
+                self.watch_again(peer, tell=tell)
 
     def lose_sight(self, peer: Peer, other: UserId) -> None:
         """A block stands between the two: what `peer` knows of `other` is not so any more."""
@@ -204,15 +247,18 @@ class Lookups:
         viewer = await self._parts.people.read(peer.user)
         known = tuple(dict.fromkeys(user for user in users if user in partners))
         watched = tuple(user for user in known if not viewer.is_apart_from(user))
-        # The store may answer a later one first, or when the peer has gone.
-        if number > peer.watch and peer.is_live:
+        # The store may answer a later one first, or when the peer has gone: then it is only told.
+        holds = number > peer.watch and peer.is_live
+        if holds:
             peer.watch = number
             peer.unseen = tuple(user for user in known if viewer.is_apart_from(user))
             # Watched first, read then: a change between the two is told as news.
             self._parts.bus.unwatch(self._parts.watches.watch(peer, watched))
             # What is held back of those whose state is read now would be older than that.
-            peer.outbox.watch_only(() if is_answer else watched)
-        states = await self._parts.bus.watch(watched) if watched else ()
+            # That somebody is not to be seen any more is told all the same.
+            peer.outbox.watch_only(peer.unseen if is_answer else (*watched, *peer.unseen))
+        look = self._parts.bus.watch if holds else self._parts.bus.presence_of
+        states = await look(watched) if watched else ()
         self._parts.watches.read(states)
         viewer = self._parts.people.person(peer.user) or viewer
         return [state for state in states if not viewer.is_apart_from(state.user)]
@@ -222,3 +268,12 @@ def _show(peer: Peer, state: Presence) -> None:
     news = frame(PresenceChanged((state,)))
     if not peer.outbox.send_latest((PRESENCE, state.user), news):
         peer.send(news)
+
+
+def _refuse(peer: Peer, request_id: RequestId | None, refused: Refused) -> None:
+    peer.say(error_of(refused, request_id))
+
+
+_TOO_MANY: Final = Refused(
+    ErrorCode.RATE_LIMITED, CATALOGUE[ErrorCode.RATE_LIMITED].what_to_do, retry_after_ms=RETRY_MS
+)

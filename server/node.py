@@ -65,6 +65,7 @@ from server.wishes import Wishes, WishParts
 READ_LANES: Final = 4
 PRIVATE_CONNECTIONS_MAX: Final = 100
 LOGIN_LANES: Final = 2
+CHANGE_LANES: Final = 4
 # A provider of relays may take seconds to answer; nothing else waits behind it.
 ICE_LANES: Final = 4
 QUERY_FIELDS_MAX: Final = 16
@@ -150,9 +151,9 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
     telemetry, wheel, limits = Telemetry(), TimerWheel(clock.now), socket_limits(settings)
     flusher, proxies = make_flusher(asyncio.get_running_loop(), limits), TrustedProxies(settings.trusted_proxies)
     hub, journal = Hub(flusher, telemetry), _journal(backends, CommitWatch(telemetry, clock.now))
-    reads, logins = Reads(store, READ_LANES, watch=ReadWatch(telemetry, clock.now)), Reads(store, LOGIN_LANES)
-    relays, ice_reads = open_relays(settings, clock, shared.limiter, telemetry), Reads(store, ICE_LANES)
-    typing = TypingBook(settings.typing_interval_ms / 1000, settings.typing_expires_ms / 1000)
+    reads = Reads(store, READ_LANES, watch=ReadWatch(telemetry, clock.now))
+    logins, changes, ice_reads = (Reads(store, lanes) for lanes in (LOGIN_LANES, CHANGE_LANES, ICE_LANES))
+    relays, typing = open_relays(settings, clock, shared.limiter, telemetry), _typing(settings)
     people, (verifier, minter) = People(store), _tokens(settings)
     delivery, views = Delivery(DeliveryParts(hub, people, bus, typing, watches, telemetry)), Views(store, people)
     jwks = await _issuer(settings, verifier, clock)
@@ -206,6 +207,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             journal=journal,
             reads=reads,
             logins=logins,
+            changes=changes,
             hub=hub,
             people=people,
             views=views,
@@ -307,7 +309,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
         exchange=exchange,
         hub=hub,
         journal=journal,
-        reads=(reads, logins),
+        reads=(reads, logins, changes),
         upkeep=upkeep,
         backends=backends,
         relays=relays,
@@ -318,6 +320,7 @@ async def _join(settings: Settings, clock: Clock, backends: Backends) -> Node:
             *journal.lanes,
             *reads.lanes,
             *logins.lanes,
+            *changes.lanes,
             *ice_reads.lanes,
             *shared.work,
             *relays.work,
@@ -358,6 +361,10 @@ def _ticket(query: str) -> str | None:
     except ValueError:  # too many fields: none of them is looked at
         return None
     return tickets[0] if tickets else None
+
+
+def _typing(settings: Settings) -> TypingBook:
+    return TypingBook(settings.typing_interval_ms / 1000, settings.typing_expires_ms / 1000)
 
 
 def _tokens(settings: Settings) -> tuple[TokenVerifier, TokenMinter | None]:

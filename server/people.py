@@ -83,9 +83,9 @@ class People:
         """
         if not self._hears_others or user not in self._people:
             return person
-        known = self._people[user]
-        if known is not None:
-            return known
+        if self._people[user] is not None:
+            self._heard_wish(PersonNews(user, person.presence, person.version))
+            return self._people[user]
         if user in self._doubts:
             return None
         self._set(user, person)

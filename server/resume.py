@@ -96,11 +96,19 @@ class _Resume:
             self._give_up(arrival)
             return
         person = self._parts.people.learn(self._peer.user, arrival.person)
-        if person is None or person.apart != arrival.person.apart:  # Somebody was blocked while this was read.
-            self.start()
+        if person is None or person.apart != arrival.person.apart:
+            # Somebody was blocked while this was read, or news of that has not been heard.
+            refresh = partial(self._parts.people.refresh, (self._peer.user,))
+            self._parts.reads.submit(refresh, self._peer.shield(self._refreshed))
             return
         self._arrived(self._peer, person)
         self._welcome(arrival.page, person)
+
+    def _refreshed(self, refused: Refused | None) -> None:
+        if isinstance(refused, Refused) and self._peer.is_live:
+            self._give_up(refused)
+        else:
+            self.start()
 
     def _welcome(self, page: SummaryPage, person: Person) -> None:
         hub = self._parts.hub

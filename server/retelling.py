@@ -68,11 +68,13 @@ class Retelling:
     async def _of_span(self, span: Span, state: MatchState, page: EntryPage) -> list[Push]:
         pushes: list[Push] = []
         told = [each for each in with_viewers(page.entries, state) if each[0].created_at <= span.last_at]
-        authors = tuple(dict.fromkeys(author for author in (author_of(entry) for entry, _ in told) if author))
+        # Only in groups is anything hidden.
+        found = [author_of(entry) for entry, viewers in told if is_group(len(viewers))]
+        authors = tuple(dict.fromkeys(author for author in found if author))
         people = dict(zip(authors, await self._store.people(authors), strict=True)) if authors else {}
         for entry, viewers in told:
-            author = people.get(author_of(entry) or UserId(""), NOBODY)
-            hidden = [viewer for viewer in viewers if viewer in author.blocked_by] if is_group(len(viewers)) else []
+            author = people.get(author_of(entry) or UserId(""), NOBODY) if is_group(len(viewers)) else NOBODY
+            hidden = [viewer for viewer in viewers if viewer in author.blocked_by]
             if hidden:
                 viewers = [viewer for viewer in viewers if viewer not in hidden]
                 pushes.append((hidden, frame(skip_of(entry))))

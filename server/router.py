@@ -66,12 +66,15 @@ Identified = Callable[[Claims | TokenRefused | Refused], None]
 
 
 class Parts(Struct, frozen=True):
-    """What the router works with; made by `server.app`. `logins` are reader lanes of their own, for slow issuers."""
+    """What the router works with; made by `server.app`. `logins` and `changes` are lanes of their own, for slow issuers and
+    for what waits for others who write.
+    """
 
     store: Store
     journal: Journal
     reads: Reads
     logins: Reads
+    changes: Reads
     hub: Hub
     people: People
     views: Views
@@ -172,8 +175,9 @@ class Router:
                     self._lookups.watch_again(peer)
 
     def settle(self, now: float) -> None:
-        """Forget what time alone has ended: typing that ran out."""
+        """Forget what time alone has ended, typing that ran out; do again what could not be done."""
         self._parts.typing.settle(now)
+        self._lookups.settle(now)
 
     def leave(self, spread_ms: int) -> None:
         """This node is being stopped: send everybody away, with time to come back elsewhere before they count as gone."""
@@ -257,7 +261,8 @@ class Router:
         replaced = parts.hub.session(action.hello.session) if action.hello.session else None
         if replaced is not None and replaced.user != user:
             replaced = None
-        if replaced is None and len(parts.hub.connections(user)) >= parts.connections_per_user_max:
+        # The one that is taken over from makes room for one, however many say that they come in its place.
+        if len(parts.hub.connections(user)) - (replaced is not None) >= parts.connections_per_user_max:
             peer.close(CloseCode.TOO_MANY_CONNECTIONS, "this user has too many connections")
             return
         peer.session = SessionId(parts.clock.random_id())
@@ -297,11 +302,13 @@ class Router:
         parts, connections = self._parts, self._parts.hub.connections(user)
         # Before the first read nothing was known either, and then there is nothing to look after.
         before = NOBODY if before is None else before
-        for other in after.apart - before.apart:
+        parted = after.apart - before.apart
+        for other in parted:
             parts.delivery.parted(user, other)
         for recipient in connections:
             if isinstance(recipient, Peer):
-                for other in after.apart - before.apart:
+                recipient.outbox.forget_users(parted)
+                for other in parted:
                     self._lookups.lose_sight(recipient, other)
                 parts.attention.person_changed(recipient, after)
                 is_seen_again = not after.apart.issuperset(recipient.unseen)
@@ -331,7 +338,7 @@ class Router:
         def done(_: None) -> None:
             peer.say(Ok(request_id))
 
-        self._lookups.read(peer, request_id, change, done)
+        self._lookups.change(peer, request_id, change, done)
 
     def _wish(self, peer: Peer, request: PresenceSet) -> None:
         request_id = _optional(request.id)
@@ -343,7 +350,7 @@ class Router:
             if correction is not None:
                 peer.send(own(correction))
 
-        self._lookups.read(peer, request_id, partial(self._parts.wishes.take, peer, wish), stored)
+        self._lookups.change(peer, request_id, partial(self._parts.wishes.take, peer, wish), stored)
 
     # ---- answers
 

@@ -166,6 +166,8 @@ def receipts_for(viewer: Person, receipts: Sequence[ReceiptMoved]) -> tuple[Rece
 
 def summary_for(viewer: Person, summary: MatchSummary, hidden_unread: Mapping[MatchId, int]) -> MatchSummary:
     """Return a match as `viewer` sees it; of its unread messages so many are not shown."""
+    if not viewer.apart:
+        return summary
     members = tuple(
         Member(member.user, Seq(0), Seq(0)) if viewer.is_apart_from(member.user) else member
         for member in summary.members

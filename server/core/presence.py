@@ -228,6 +228,8 @@ class PresenceBook(Generic[Watcher]):
         status = status_of(self._here(user), wish.status)
         before, after = self._shown.get(user, _GONE), (status, "" if status is Status.OFFLINE else wish.text)
         if before == after:
+            if user not in self._devices and user not in self._leaving and user not in self._left:
+                self._wishes.pop(user, None)  # Who was never shown; the next device brings it along.
             return None
         if status is Status.OFFLINE:
             del self._shown[user]

@@ -237,6 +237,7 @@ class Switchboard:
         self.store: Record = store or routes or MemoryStore(self.clock)
         self.reads = Reads(self.store, 1)
         self.logins = Reads(self.store, 1)
+        self.changes = Reads(self.store, 1)
         self.people = People(self.store)
         self.views = Views(self.store, self.people)
         self.nodes = beside.nodes if beside else MemoryHubOfNodes(self.clock, 2.0)
@@ -330,6 +331,7 @@ class Switchboard:
                 journal=self.journal,
                 reads=self.reads,
                 logins=self.logins,
+                changes=self.changes,
                 hub=self.hub,
                 people=self.people,
                 views=self.views,
@@ -388,17 +390,21 @@ class Switchboard:
         await self.settle()
         return change
 
+    @property
+    def lanes_of_reads(self) -> tuple[Reads, ...]:
+        """Everybody who asks the store for connections."""
+        return self.reads, self.logins, self.changes
+
     async def settle(self) -> None:
         """Let everything under way come to its end, and everything queued be written."""
         is_quiet = False
         while not is_quiet:
             await self.journal.drain()
-            for reads in (self.reads, self.logins):
+            for reads in self.lanes_of_reads:
                 await _finished(reads)
             await asyncio.sleep(0)  # what the bus hands over arrives in the next turn
-            is_quiet = (
-                self.exchange.is_quiet and not self.loop.ready and not self.reads.queued and not self.logins.queued
-            ) and not self.people.is_reading
+            is_quiet = self.exchange.is_quiet and not self.loop.ready and not self.people.is_reading
+            is_quiet = is_quiet and not any(reads.queued for reads in self.lanes_of_reads)
             self.loop.tick()
             is_quiet = is_quiet and not self.loop.ready and not self.reads.queued
 
@@ -430,7 +436,8 @@ async def _finished(reads: Reads) -> None:
 
 def lanes_of(board: Switchboard) -> tuple[Callable[[], Coroutine[None, None, None]], ...]:
     """Return what has to run; rounds are the test's."""
-    return (*board.journal.lanes, *board.reads.lanes, *board.logins.lanes, *board.exchange.work[:1], board.people.run)
+    asked = [lane for reads in board.lanes_of_reads for lane in reads.lanes]
+    return (*board.journal.lanes, *asked, *board.exchange.work[:1], board.people.run)
 
 
 @asynccontextmanager

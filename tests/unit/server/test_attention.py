@@ -6,8 +6,10 @@ import msgspec
 import pytest
 
 from protocol.close_codes import CloseCode
-from protocol.from_server import Status
-from protocol.ids import UserId
+from protocol.from_server import Status, TypingSeen
+from protocol.ids import MatchId, UserId
+from server.core.typing import key_of
+from server.hub import frame
 from tests.support.switchboard import Client, Json, Switchboard, running
 
 M1, M2 = "m1", "m2"
@@ -222,6 +224,7 @@ async def test_what_was_read_meanwhile_is_not_given_back(board: Switchboard) -> 
 
 
 async def test_nothing_is_given_back_of_one_whom_a_block_parts(board: Switchboard) -> None:
+    """But that nothing is known of them any more."""
     alice = await watching(board, "alice", "bob", "carol")
     laptop = await board.enter("alice")
     await inactive(alice)
@@ -230,10 +233,49 @@ async def test_nothing_is_given_back_of_one_whom_a_block_parts(board: Switchboar
     await board.enter("carol")
     await board.advance(1)
     await laptop.ask(type="block", id=1, user="bob")
-    blocked, news, stopped = await active(alice)
+    blocked, *news, stopped = await active(alice)
     assert blocked["type"] == "blocked"
-    assert [change["user"] for change in changes_of(news)] == ["carol"]
+    changes = [change for push in news for change in changes_of(push)]
+    assert [(change["user"], change["status"]) for change in changes] == [("carol", "online"), ("bob", "unknown")]
     assert (stopped["type"], stopped["on"]) == ("typing", False)
+
+
+async def test_what_another_node_told_of_one_whom_a_block_parts_is_not_given_back(board: Switchboard) -> None:
+    """That node may not have heard of the block, and say nothing more."""
+    alice, laptop = await board.enter("alice"), await board.enter("alice")
+    await inactive(alice)
+    typing = TypingSeen(MatchId(M1), UserId("bob"), on=True)
+    board.hub.push_passing((UserId("alice"),), key_of(typing.user, typing.match, typing.kind), frame(typing))
+    await laptop.ask(type="block", id=1, user="bob")
+    assert [push["type"] for push in await active(alice)] == ["blocked"]
+
+
+async def test_who_does_not_look_is_told_of_a_block_when_they_do(board: Switchboard) -> None:
+    """Whatever else changes meanwhile: who is in their matches, how they want to be shown."""
+    bob = await board.enter("bob")
+    alice = await watching(board, "alice", "bob", "carol")
+    await inactive(alice)
+    await bob.ask(type="block", id=1, user="alice")
+    await board.make("m3", "alice", "bob", "dave")
+    await board.make("m3", "alice", "bob")
+    await (await board.enter("alice")).ask(type="presence.set", id=2, text="Hi")
+    pushes = await active(alice)
+    assert [change for push in pushes if push["type"] == "presence" for change in changes_of(push)] == [
+        {"user": "bob", "status": "unknown", "v": 0}
+    ]
+
+
+async def test_a_reader_too_slow_for_its_own_news_is_not_there_again(board: Switchboard) -> None:
+    """It is ended by the very push that tells it how its user is shown: nothing may register it after that."""
+    phone, laptop = await board.enter("alice"), await board.enter("alice")
+    phone.line.stop_reading()
+    board.flusher.bound_bytes = board.flusher.ample_bytes = 1
+    laptop.send(type="presence.set", text="Hi")
+    await board.settle()
+    assert phone.line.closed is not None
+    laptop.hang_up()
+    await board.advance(10)
+    assert (board.nodes.online, len(board.hub)) == (0, 0)
 
 
 async def test_a_reader_too_slow_for_what_was_held_back_is_ended(board: Switchboard) -> None:

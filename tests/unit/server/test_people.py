@@ -155,6 +155,15 @@ async def test_of_two_wishes_the_one_with_the_higher_version_holds(node: Node) -
     assert len(node.store.asked) == 1
 
 
+async def test_what_was_read_of_a_wish_holds_when_it_is_newer(node: Node) -> None:
+    """News of it were lost, perhaps; blocks are believed as they were heard."""
+    node.people.come(ALICE)
+    node.people.learn(ALICE, Person(presence=AWAY, version=5))
+    assert node.people.learn(ALICE, Person(presence=OwnPresence(), version=4)) == Person(presence=AWAY, version=5)
+    newer = Person(blocked=frozenset({BOB}), presence=OwnPresence(), version=6)
+    assert node.people.learn(ALICE, newer) == Person(presence=OwnPresence(), version=6)
+
+
 async def test_while_others_are_not_heard_nothing_is_believed(node: Node) -> None:
     """Whoever needs to know asks the store, also for those who come meanwhile; afterwards everybody is read again."""
     users = [UserId(f"user {number}") for number in range(TOGETHER_MAX + 1)]

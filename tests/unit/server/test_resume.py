@@ -12,6 +12,7 @@ from protocol.ids import MatchId, UserId
 from protocol.limits import HELLO_CURSORS_MAX, RESUME_ENTRIES_MAX
 from server.adapters.memory.store import MemoryStore
 from server.core.log import Cursors, SyncResult
+from server.people import People
 from server.ports import StoreUnavailable
 from tests.support.clock import FakeClock
 from tests.support.stores import World
@@ -216,6 +217,35 @@ async def test_a_match_that_was_left_ends_with_that(board: Switchboard) -> None:
 async def test_a_match_of_another_is_passed_over(board: Switchboard) -> None:
     await world(board).make("bob", "carol", match="m1")
     assert short(await hello(board, m1=(1, 1), never=(1, 1)).listen()) == [("welcome",)]
+
+
+async def test_a_block_of_which_no_news_came_is_learnt_by_who_comes(board: Switchboard) -> None:
+    """The store is right: the first connection is told of nobody any more, and the second is welcome."""
+    await world(board).make("alice", "bob", match="m1")
+    phone = await board.enter("alice")
+    await phone.ask(type="presence.watch", id=1, users=["bob"])
+    await board.store.set_block(BOB, ALICE, is_on=True)
+    welcome, *_ = await hello(board).listen()
+    assert welcome["type"] == "welcome"
+    await board.advance(0.1)
+    (news,) = await phone.listen()
+    assert news["changes"] == [{"user": "bob", "status": "unknown", "v": 0}]
+
+
+async def test_a_store_that_goes_away_before_a_doubt_is_settled_ends_the_connection(
+    board: Switchboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await board.enter("alice")
+    await board.store.set_block(BOB, ALICE, is_on=True)
+
+    async def away(_: People, users: Sequence[UserId]) -> None:
+        raise StoreUnavailable(f"gone for {len(users)}")
+
+    monkeypatch.setattr(People, "refresh", away)
+    client = hello(board)
+    (error,) = await client.listen()
+    assert (error["type"], error["code"]) == ("error", "unavailable")
+    assert client.line.closed == (CloseCode.UNAVAILABLE, "the store cannot answer")
 
 
 # ---- what can go wrong

@@ -13,6 +13,7 @@ from protocol.from_client import OwnStatus
 from protocol.from_server import OwnPresence
 from protocol.ids import ClientId, MatchId, UserId
 from protocol.limits import TYPING_MEMBERS_MAX
+from server.adapters.memory.store import MemoryStore
 from server.core.keys import keys_of_jwks
 from server.core.log import Append, Appended, MembersSet
 from server.core.notices import PersonNews
@@ -157,6 +158,17 @@ async def test_one_connection_too_many_is_closed(board: Switchboard) -> None:
     await late.ask(type="hello", id=1, token=board.token("alice"), session=first.peer.session)
     assert late.line.closed == (CloseCode.TOO_MANY_CONNECTIONS, "this user has too many connections")
     assert len(board.hub) == 3
+
+
+async def test_many_at_once_that_take_over_one_session_are_one_more(board: Switchboard) -> None:
+    """The one that they replace is there until the first of them is welcome."""
+    first, *_ = [await board.enter("alice") for _ in range(3)]
+    crowd = [board.connect() for _ in range(10)]
+    for client in crowd:
+        client.send(type="hello", id=1, token=board.token("alice"), session=first.peer.session)
+    await board.settle()
+    assert len(board.hub) == 3
+    assert [client.line.closed is None for client in crowd].count(True) == 1
 
 
 async def test_a_token_is_refreshed_by_its_user_only(board: Switchboard) -> None:
@@ -460,6 +472,41 @@ async def test_a_read_whose_connection_is_gone_is_dropped(board: Switchboard) ->
     alice.hang_up()
     assert await alice.listen() == []
     assert len(board.watches) == 0
+    assert board.bus._watched == {}
+
+
+async def test_a_watch_that_could_not_be_renewed_is_renewed_when_the_store_is_back(
+    board: Switchboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody had asked, so nobody is told of the error."""
+    alice, bob = await board.enter("alice"), await board.enter("bob")
+    await alice.ask(type="presence.watch", id=1, users=["bob"])
+
+    async def away(*_: object) -> frozenset[UserId]:
+        raise StoreUnavailable("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryStore, "partners", away)
+        await board.make(M1, "alice")
+        for _ in range(3):
+            await board.advance(1)
+        assert [push["type"] for push in await alice.listen()] == ["members"]
+        assert board.watches.watched(alice.peer) == ("bob",)
+        assert len(board.router._lookups._unanswered) == 1
+    bob.hang_up()
+    await board.advance(1)
+    assert board.watches.watched(alice.peer) == ()
+    assert (board.router._lookups._unanswered, await alice.listen()) == ({}, [])
+
+
+async def test_who_is_gone_is_not_asked_for_again(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice = await board.enter("alice")
+    await alice.ask(type="presence.watch", id=1, users=["bob"])
+    monkeypatch.setattr("server.lookups.LOOKUPS_MAX", 0)
+    await board.make(M1, "alice")
+    alice.hang_up()
+    await board.advance(1)
+    assert (board.router._lookups._unanswered, board.bus._watched) == ({}, {})
 
 
 # ---- presence
@@ -514,6 +561,7 @@ async def test_of_two_watches_the_later_asked_holds_though_it_is_answered_first(
     second, first = await alice.listen()
     assert (second["id"], first["id"]) == (2, 1)
     assert [state["user"] for state in first["presence"]] == ["bob"]  # type: ignore[attr-defined]
+    assert list(board.bus._watched) == ["carol"]
     await board.enter("bob")
     await board.advance(1)
     assert await alice.listen() == []

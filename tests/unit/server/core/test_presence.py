@@ -222,6 +222,17 @@ def test_only_so_many_who_left_are_remembered(play: Play, monkeypatch: pytest.Mo
     play >> Arrives(ALICE) << news(online(ALICE, 5), "w")
 
 
+@pytest.mark.parametrize("departure", Departure)
+def test_nothing_is_kept_of_who_was_never_shown(stage: Stage, departure: Departure) -> None:
+    """However many come and go invisible: they bring their wish along when they come again."""
+    hidden = Shown(presence=OwnPresence(OwnStatus.INVISIBLE), version=3)
+    for _ in range(2):
+        stage.book.arrive(ALICE, stage.micros, hidden)
+        assert stage.book.leave(ALICE, stage.now, stage.micros, hidden, departure) is None
+        assert stage.book.settle(stage.now + HANDOFF_S, stage.micros) == ()
+        assert stage.book._wishes == {}
+
+
 def test_how_a_user_is_shown_follows_devices_and_wish(stage: Stage) -> None:
     """Away when all are idle; the newest wish stands above that; who is invisible is offline."""
     book, idle = stage.book, Shown(is_idle=True)
