@@ -179,9 +179,12 @@ class ResumingClient:
         except (Closed, Refused):
             self._failed(client)
             return await client.closed()
+        went_in_vain = False
         while (code := await client.closed_before(self._going[client])) is None:
-            client = await self._move(client)
-        return code
+            after = await self._move(client)
+            went_in_vain, client = after is client, after
+        # It made room for one that never came: the node that was to welcome it fell, and nobody else has the session.
+        return None if went_in_vain and code == CloseCode.REPLACED else code
 
     def _new_client(self) -> Client:
         def push(push: Push) -> None:

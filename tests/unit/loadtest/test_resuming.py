@@ -343,6 +343,33 @@ async def test_with_nowhere_to_go_it_stays_and_tries_again() -> None:
     assert client.log.close_codes in ([CloseCode.GOING_AWAY, CloseCode.NORMAL], [CloseCode.NORMAL])
 
 
+async def test_it_comes_back_when_the_way_out_falls_after_it_took_over() -> None:
+    """4500 on the old connection is nobody else's doing then: no device is where the session went."""
+    said_hello, kicked = asyncio.Event(), asyncio.Event()
+
+    async def first(talk: Talk) -> None:
+        await talk.greet()
+        await talk.say(GoingAway(0))
+        await said_hello.wait()
+        await talk.connection.close(CloseCode.REPLACED)
+        kicked.set()
+
+    async def falls_before_its_welcome(talk: Talk) -> None:
+        await talk.hear()
+        said_hello.set()
+        await kicked.wait()
+        talk.connection.transport.abort()
+
+    async def last(talk: Talk) -> None:
+        hello = await talk.greet()
+        assert hello.session == "s1"
+        await stay(talk)
+
+    async with resuming(first, falls_before_its_welcome, last) as client:
+        await client.until(lambda: client.is_ready and client.log.connections == 3)
+    assert client.log.close_codes == [CloseCode.NORMAL]
+
+
 async def test_it_tries_until_somebody_listens() -> None:
     """A refused upgrade or hello is no reason to give up."""
 
