@@ -95,6 +95,11 @@ class Outgoing:
             self._next(number)
         return True
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing waits for its answer, on a connection that was welcomed."""
+        return not self._queues
+
     def unanswered(self) -> list[int]:
         """Return the messages that have neither answer nor final refusal."""
         return [number for number, seq in enumerate(self.book.seq) if not seq and number not in self.book.refused]

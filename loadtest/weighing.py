@@ -47,7 +47,7 @@ async def settle(crowd: Crowd, within_s: float) -> None:
 
 
 def _is_busy(device: Device) -> bool:
-    return not device.is_ready or not device.caller.is_idle or bool(device.outgoing.unanswered())
+    return not device.is_ready or not device.caller.is_idle or not device.outgoing.is_done
 
 
 async def weigh(crowd: Crowd) -> tuple[Report, list[str]]:
