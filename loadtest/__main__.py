@@ -123,9 +123,9 @@ def _explained(problem: Exception) -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
-    scenario = _scenario(options)
-    with relays(options.relay, os.environ.get(RELAY_SECRET_VARIABLE, ""), scenario.duration_s + 3600) as turn:
-        result = uvloop.run(conduct(replace(_plan(options, scenario), relays=turn)))
+    plan = _plan(options, _scenario(options))
+    with relays(options.relay, os.environ.get(RELAY_SECRET_VARIABLE, ""), plan.duration_s + 3600) as turn:
+        result = uvloop.run(conduct(replace(plan, relays=turn)))
     print(render(result))
     folder = options.out / f"{result.name}-{result.started_at.replace(':', '')}"
     write_result(result, folder.with_suffix(".json"))

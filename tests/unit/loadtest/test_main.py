@@ -89,6 +89,20 @@ def test_what_cannot_be_done_is_told_in_one_line(
     assert error.count("\n") == 1
 
 
+def test_no_relay_is_started_for_a_run_that_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong with the command is told before anything is started."""
+
+    def start(folder: Path) -> None:
+        raise AssertionError(folder)
+
+    monkeypatch.setattr("loadtest.relay._coturn", start)
+    run = ("run", "media", "--url", "ws://127.0.0.1:1/ws", "--relay", "coturn", "--budget", "x=1")
+    assert ran(monkeypatch, *run) == 2
+    assert "no budget" in capsys.readouterr().err
+
+
 def test_a_server_that_is_not_there_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
