@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from loadtest.findings import Report as Report
+from loadtest.findings import Report
 from loadtest.record import ClientLog, Key, Submission
 from protocol.from_client import Body
 from protocol.from_server import Entry, Message, Skip

@@ -23,7 +23,7 @@ from aiortc import (
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 
 from loadtest.client import Client, decode_ok
-from loadtest.media_link import Link as Link
+from loadtest.media_link import Link
 from protocol.calls import (
     CallAccept,
     CallEnded,

@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from loadtest.client import Closed, Refused
 from loadtest.connection import HandshakeRefused
-from loadtest.media import Caller, Link
+from loadtest.media import Caller
+from loadtest.media_link import Link
 from loadtest.scenario import Media
 from loadtest.scene import Scene
 from protocol.calls import IceServer

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from loadtest.checker import Report
+from loadtest.findings import Report
 from loadtest.resuming import ResumingClient
 from tests.proof.claims import Check, Claim, Ground, count
 from tests.proof.node import UNLIMITED, Node

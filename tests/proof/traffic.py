@@ -5,7 +5,8 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from loadtest.checker import Report, check
+from loadtest.checker import check
+from loadtest.findings import Report
 from loadtest.resuming import ResumingClient
 from protocol.from_client import Body
 from protocol.from_server import Entry
