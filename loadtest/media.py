@@ -24,6 +24,7 @@ from aiortc.rtcconfiguration import RTCIceTransportPolicy
 
 from loadtest.client import Client, decode_ok
 from loadtest.media_link import Link
+from loadtest.scene import close_within
 from protocol.calls import (
     CallAccept,
     CallEnded,
@@ -47,6 +48,7 @@ from protocol.calls import (
 from protocol.from_server import Push
 from protocol.ids import ClientId, MatchId
 
+_CLOSE_WITHIN_S: Final = 5.0
 decode_seat: Final = msgspec.json.Decoder(CallSeat).decode
 decode_ice: Final = msgspec.json.Decoder(CallIceServers).decode
 
@@ -124,13 +126,15 @@ class Caller:
         await self.client.request(CallHangup(self.client.next_id(), self.seat.call), decode_ok)
 
     async def close(self) -> None:
-        """End everything."""
+        """End everything, whether the server says goodbye or not."""
         for link in (*self.links.values(), *self._left):
             await link.close()
         self.links.clear()
         self._left.clear()
         await _relays_left()
-        await self.client.close()
+        if self.client.is_open:
+            await close_within(_CLOSE_WITHIN_S, self.client.close())
+            self.client.abort()
 
     async def _ask_for_ice(self, call: CallId) -> tuple[IceServer, ...]:
         if self._relays:

@@ -6,7 +6,7 @@ took. A side that has nothing of a kind of media in time is a broken promise.
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 from msgspec import Struct
@@ -52,10 +52,13 @@ class Meetings:
             self._scene.spawn(self._call_on(pair, after_s=until_s + place * self._media.pause_s / len(self._pairs)))
 
     async def finish(self) -> None:
-        """Have everybody hang up, and wait until they have."""
+        """Have everybody hang up, and wait until they have; the two of a call that does not end are counted."""
         self._is_over.set()
-        async with asyncio.timeout(_LAST_WITHIN_S):
-            await self._is_quiet.wait()
+        try:
+            async with asyncio.timeout(_LAST_WITHIN_S):
+                await self._is_quiet.wait()
+        except TimeoutError:
+            self._scene.meters.count("left in calls", 2 * self._under_way)
 
     async def _call_on(self, pair: Pair, after_s: float) -> None:
         while not await self._over_within(after_s):
@@ -118,19 +121,21 @@ class Meetings:
         if all(side.result() for side in sides):
             await self._over_within(self._media.call_s)
         self._tell(*caller.links.values(), *called.links.values())
-        await caller.hang_up()
         async with asyncio.timeout(_SETUP_WITHIN_S):
+            await caller.hang_up()
             await called.ended
 
     async def _see(self, person: Caller, accepted_us: int) -> bool:
         """Wait for the first frame of each kind; return whether they came in time."""
         kinds = ("audio",) if self._media.kind == "audio" else ("audio", "video")
-        try:
+        is_seen = False
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._media.within_s):
                 await person.met.wait()
-                (link,) = person.links.values()
-                await link.received(1, kinds)
-        except TimeoutError:
+                for link in tuple(person.links.values()):  # none when the other one has left
+                    await link.received(1, kinds)
+                    is_seen = True
+        if not is_seen:
             self._scene.meters.count("without media")
             return False
         self._scene.meters.time("first frame", self._scene.now_us() - accepted_us)
