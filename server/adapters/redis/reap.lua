@@ -12,7 +12,8 @@ for _, packed in ipairs(gone) do
   local place = redis.call('HGET', key('c', user), session)
   if place and node_of(place) == name then
     redis.call('HDEL', key('c', user), session)
-    refresh(user, devices(user), seen_us)
+    -- Who has just left through another node, and may be on the way to a third, is settled when that grace is over.
+    if not redis.call('ZSCORE', grace, user) then refresh(user, devices(user), seen_us) end
   end
 end
 local removed = #gone

@@ -13,10 +13,12 @@ from msgspec import structs
 
 from protocol.close_codes import CloseCode
 from protocol.from_server import Status
-from protocol.ids import UserId
+from protocol.ids import SessionId, UserId
 from server.adapters.clock import SystemClock
 from server.adapters.redis.bus import RedisBus
+from server.adapters.redis.scripts import REAP
 from server.core.notices import Kick
+from server.core.presence import Departure
 from tests.support.bus_nodes import QUICK, WITHIN_S, Buses, BusNode, ending, redis_buses
 from tests.support.private_redis import PrivateRedis, private_redis, sentinel_trio
 
@@ -359,6 +361,26 @@ async def test_a_frozen_node_is_reaped_and_comes_back_as_another(
     await repaired(b, repairs + 1, before)
     assert redis_of(b).node != name
     await works(a, b)
+
+
+async def test_what_is_reaped_shortens_no_grace(patient_pair: tuple[BusNode, BusNode], victim: PrivateRedis) -> None:
+    """Carol is on her way from one node to a third; on the node that died she had only begun to connect."""
+    a, b = patient_pair
+    a.come("carol", "1")
+    b.bus.register(UserId("carol"), SessionId("2"), None)
+    await a.settled()
+    await b.settled()
+    assert (await a.watch("carol"))["carol"].status is Status.ONLINE
+    a.bus.unregister(UserId("carol"), SessionId("1"), Departure.HANDOFF)
+    name = redis_of(b).node
+    await b.stop()
+    (nodes,) = [key for key in _keys(victim, b"*nodes") if victim.say("ZSCORE", key, name) is not None]
+    victim.say("ZADD", nodes, 0, name)
+    prefix = nodes.removesuffix(b"nodes")
+    assert victim.say("EVALSHA", REAP.digest, 0, prefix, redis_of(a).node, 100, 60_000) == len(
+        ("bob", "carol", "again")
+    )
+    assert (await a.watch("carol"))["carol"].status is Status.ONLINE
 
 
 async def test_a_node_that_stopped_for_a_moment_keeps_its_name(patient_pair: tuple[BusNode, BusNode]) -> None:
