@@ -311,6 +311,7 @@ class Router:
                 for other in parted:
                     self._lookups.lose_sight(recipient, other)
                 parts.attention.person_changed(recipient, after)
+                parts.calls.person_known(recipient)
                 is_seen_again = not after.apart.issuperset(recipient.unseen)
                 if parts.delivery.was_withheld(recipient) or is_seen_again:
                     self._lookups.watch_again(recipient, tell=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
+from protocol.calls import CallId
 from server.core.calls import CallRow
 from server.peer import Peer
 from server.ports import Calls, StoreUnavailable
@@ -28,7 +29,8 @@ class CallArrivals:
     def __init__(self, store: Calls, tell: Callable[[Peer, Sequence[CallRow]], None]) -> None:
         self._store = store
         self._tell = tell
-        self._waiting: dict[Peer, None] = {}
+        # And of which calls alone they are to be told; None: all.
+        self._waiting: dict[Peer, frozenset[CallId] | None] = {}
         self._wake = asyncio.Event()
         # The store is away.
         self.is_held = False
@@ -36,9 +38,9 @@ class CallArrivals:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def came(self, peer: Peer) -> None:
-        """Tell `peer` as soon as the store has been read."""
-        self._waiting[peer] = None
+    def came(self, peer: Peer, only: frozenset[CallId] | None = None) -> None:
+        """Tell `peer` as soon as the store has been read, perhaps of these calls alone."""
+        self._waiting[peer] = None if only is None else self._waiting.get(peer, only)
         self._wake.set()
 
     def went(self, peer: Peer) -> None:
@@ -63,6 +65,10 @@ class CallArrivals:
         except StoreUnavailable:
             return False
         for peer, rows in zip(peers, found, strict=True):
-            if self._waiting.pop(peer, 0) is None and rows:
-                self._tell(peer, rows)
+            if peer not in self._waiting:
+                continue
+            only = self._waiting.pop(peer)
+            told = rows if only is None else [row for row in rows if row.call in only]
+            if told:
+                self._tell(peer, told)
         return True

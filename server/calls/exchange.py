@@ -101,7 +101,7 @@ class Exchange:
                 telemetry=parts.telemetry,
             )
         )
-        self._updates = CallUpdates(self._book, parts.hub, parts.people, self._signals, parts.clock, parts.rules)
+        self._updates = CallUpdates(self._book, parts.hub, parts.people, self._signals, parts.clock, parts.rules, {})
         lookup = CallLookup(self._book, parts.store, parts.reads)
         self._room = CallRoom(
             RoomParts(
@@ -134,9 +134,16 @@ class Exchange:
         """A connection is registered: it is told of live calls behind its welcome."""
         self._arrivals.came(peer)
 
+    def person_known(self, peer: Peer) -> None:
+        """It is known whom a block parts the peer's user from: of the calls that were kept from it, it is told now."""
+        calls = self._updates.withheld.pop(peer, None)
+        if calls is not None:
+            self._arrivals.came(peer, calls)
+
     def lost(self, peer: Peer) -> None:
         """A connection has gone."""
         self._arrivals.went(peer)
+        self._updates.withheld.pop(peer, None)
         self._room.lost(peer)
 
     # ---- the app

@@ -28,13 +28,19 @@ class CallUpdates(Struct, frozen=True):
     signals: Signals
     clock: Clock
     rules: Rules
+    # Who has not been told of these calls, because it was not known whom a block parts them from.
+    withheld: dict[Peer, frozenset[CallId]]
 
     def greet(self, peer: Peer, rows: Sequence[CallRow]) -> None:
         """Have a connection that has just come ring, resume or offer to join."""
         for row in rows:
             known = self.book.learn(row)
-            if peer.is_live and not known.call.is_over and self._may_know(peer.user, known.call):
+            if not peer.is_live or known.call.is_over:
+                continue
+            if self._may_know(peer.user, known.call):
                 peer.send(self._offered(known.call, peer.user))
+            elif self.people.person(peer.user) is None:
+                self.withheld[peer] = self.withheld.get(peer, frozenset()) | {known.call.call}
 
     def _offered(self, call: Call, user: UserId) -> bytes:
         """Return what one who has just come can do with a live call: answer, go on, join, also after having left it."""

@@ -129,6 +129,44 @@ async def test_a_refusal_forgets_nothing_that_was_told(pair: Pair) -> None:
     assert [peer["media"] for peer in items(seat, "peers")] == [muted]
 
 
+async def test_what_was_told_first_is_not_written_last(pair: Pair) -> None:
+    """Of two refusals one after the other, with a mute before the first and its end between them."""
+    alice, bob, first, second = await pair.talk()
+    others = [await pair.here.enter("bob") for _ in range(2)]
+    media = {"type": "call.media", "call": first["call"], "video": True, "screen": False}
+    for other, audio in zip(others, (False, True), strict=True):
+        alice.send(**media, audio=audio)
+        other.send(type="call.accept", id="it", call=first["call"], client_id="k3", media="video")
+    await pair.settle()
+    for _ in range(2):
+        await pair.here.advance(1)
+    assert [of_type(await pair.hear(other), "error")[0]["code"] for other in others] == ["answered_elsewhere"] * 2
+    await pair.hear(bob)
+    seat = await asked(bob, type="call.resume", call=first["call"], peer=second["peer"])
+    assert [peer["media"] for peer in items(seat, "peers")] == [{"audio": True, "video": True, "screen": False}]
+
+
+async def test_a_call_that_could_not_be_shown_is_offered_when_it_may_be(pair: Pair) -> None:
+    """Who came while other nodes were not heard is told of it when it is known whom a block parts them from: once."""
+    await pair.here.make("three", "alice", "bob", "carol", "dave")
+    alice, bob = await pair.here.enter("alice"), await pair.here.enter("bob")
+    seat = await start(alice, "three", users=["bob"])
+    await accept(bob, seat["call"])
+    await pair.settle()
+    await pair.here.make("two", "carol", "erin")
+    await start(await pair.here.enter("erin"), "two")
+    pair.here.people.hears_others(hears=False)
+    await pair.here.store.set_block(UserId("dave"), UserId("bob"), is_on=True)
+    carol, dave, gone = [await pair.here.enter(user) for user in ("carol", "dave", "carol")]
+    assert [types(await pair.hear(each)) for each in (carol, dave)] == [["call.incoming"], []]
+    gone.hang_up()
+    pair.here.people.hears_others(hears=True)
+    await pair.settle()
+    assert types(await pair.hear(carol)) == ["call.snapshot"]
+    pair.here.people.forget()
+    assert [types(await pair.hear(each)) for each in (carol, dave)] == [[], []]
+
+
 async def test_what_a_dead_node_decided_is_told_by_another(pair: Pair) -> None:
     """Who talked on a third node learns that it is over, and who rang there rings no more."""
     alice, bob, first, _ = await pair.talk()
