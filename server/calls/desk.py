@@ -21,7 +21,7 @@ from protocol.errors import ErrorCode
 from protocol.ids import UserId
 from server.calls.book import CallBook, decode_call
 from server.calls.changes import change_of, context_of, news_of, write_before
-from server.calls.jobs import Job, Outcome, Settled, refused
+from server.calls.jobs import Job, Outcome, Settled, refused, soft_events
 from server.calls.teller import Teller
 from server.core.calls import CallChanged, CallStale, CallView
 from server.core.log import Refused
@@ -80,6 +80,10 @@ class Desk:
         """Events that are being decided."""
         return sum(map(len, self._lines.values()))
 
+    def is_deciding(self, line: str) -> bool:
+        """Tell whether events of that line wait or are under way."""
+        return line in self._lines
+
     def submit(self, job: Job) -> None:
         """Have an event decided and `done` told."""
         line = self._lines.setdefault(job.line, deque())
@@ -124,6 +128,7 @@ class Desk:
             self._end(job, view)
             return
         call = None if view.row is None else decode_call(view.row.value)
+        job.before = soft_events((*job.before, *job.take()))
         written, told = write_before(job.before, call, self._parts.rules, view.now)
         decision = Decision(call=None if written == call else written)
         if job.event is not None:

@@ -35,8 +35,9 @@ class Soft(Struct, frozen=True):
 class Job(Struct):
     """An event under way. `call` or `match` says of what; `user` is whose event it is, if anybody's.
 
-    `before` are events that were answered already and wait to be written. Who was not told of them then, because they took
-    their seat meanwhile, on this node or another, is told when they are written.
+    `before` are events that were answered already and wait to be written: those that `take` has when the event is decided,
+    which are its own from then on. Who was not told of them then, because they took their seat meanwhile, on this node or
+    another, is told when they are written.
     """
 
     event: Event | None
@@ -45,6 +46,7 @@ class Job(Struct):
     match: MatchId | None = None
     user: UserId | None = None
     admit: Admit | None = None
+    take: Callable[[], Sequence[Soft]] = tuple
     before: tuple[Soft, ...] = ()
     attempts: int = 0
     # In place of the call's line: for what another line waits for.

@@ -37,7 +37,7 @@ from protocol.ids import MatchId, RequestId, UserId
 from server.calls.book import CallBook, Known, decode_call
 from server.calls.desk import Desk
 from server.calls.ice_lists import IceLists
-from server.calls.jobs import Job, Outcome, Settled, Soft, refused, silently, soft_events
+from server.calls.jobs import Job, Outcome, Settled, Soft, refused, silently
 from server.calls.lookup import CallLookup
 from server.calls.signals import Signals
 from server.calls.teller import Teller
@@ -133,18 +133,21 @@ class CallRoom:
 
     def _submit(self, job: Job) -> None:
         """Have an event decided, after those that were told already."""
-        name = job.call
-        if name is not None and name in self._soft:
-            job.before, done = soft_events(self._soft.pop(name)), job.done
+        name, done = job.call, job.done
+        if name is None:
+            self._parts.desk.submit(job)
+            return
 
-            def kept(outcome: Outcome) -> None:
-                if (
-                    isinstance(outcome, Refused) or outcome.decision.refusal is not None
-                ):  # They are written with a later one.
-                    self._soft[name] = [*job.before, *self._soft.get(name, ())]
-                done(outcome)
+        def take() -> Sequence[Soft]:
+            return self._soft.pop(name, ())
 
-            job.done = kept
+        def kept(outcome: Outcome) -> None:
+            if job.before and (isinstance(outcome, Refused) or outcome.decision.refusal is not None):
+                # They are written with a later one, which has not taken what was told since.
+                self._soft[name] = [*job.before, *self._soft.get(name, ())]
+            done(outcome)
+
+        job.take, job.done = take, kept
         self._parts.desk.submit(job)
 
     def _answer(self, peer: Peer, outcome: Outcome, request_id: RequestId | UnsetType) -> bool:
@@ -273,7 +276,8 @@ class CallRoom:
     def write_soft(self) -> None:
         """Write what was told and is not written yet."""
         for name in tuple(self._soft):
-            self._submit(Job(None, silently, call=name))
+            if not self._parts.desk.is_deciding(name):  # What is under way takes them along.
+                self._submit(Job(None, silently, call=name))
 
 
 def _event_of(peer: Peer, request: Plain) -> Event:
