@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.private_server import inherited
-from tests.support.programs import ProgramError, find_program, free_port
+from tests.support.programs import ProgramError, find_program, free_port, start
 
 HOST: Final = "127.0.0.1"
 REALM: Final = "calls.test"
@@ -116,14 +116,7 @@ def _tls_options(tls: tuple[Path, Path] | None, port: int | None) -> Sequence[st
 def started(argv: Sequence[str], port: int, log: Path, host: str = HOST) -> Iterator[subprocess.Popen[bytes]]:
     """Run a coturn until the block ends; its output goes to `log`, so that no pipe can stop it."""
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            argv,
-            env=inherited(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = start(argv, environment=inherited(), output=output)
     try:
         wait_until_ready(process, (host, port), log)
         yield process

@@ -1,5 +1,6 @@
 """Start a program for a test, wait until it says that it is ready, and leave nothing of it behind.
 
+A run that is ended by a signal leaves nothing either: the kernel kills what it started (prctl(2), PR_SET_PDEATHSIG).
 A program that ends before it is ready, or that is not ready in time, fails the test with what it printed. No polling:
 a thread reads the output, so that a full pipe can never stop the program either.
 """
@@ -11,10 +12,12 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where Debian keeps what is not for everybody's PATH.
@@ -25,6 +28,8 @@ END_WITHIN_S = 60.0
 PORTS = range(15_000, 32_000)
 # Runs at the same time begin far from each other.
 _ports_tried = count(os.getpid() * 101)
+# "This process" is to Linux the thread that started a program, and threads of a loop end with it; this one stays.
+_starter = ThreadPoolExecutor(1, "starts programs")
 
 
 class ProgramError(Exception):
@@ -133,18 +138,27 @@ class Program:
         self._is_ready_or_ended.set()
 
 
+def start(argv: Sequence[str], *, environment: Mapping[str, str], output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start `argv` from the root of the checkout; the kernel kills it, frozen or not, when this process ends in whatever way."""
+
+    def popen() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            (find_program("setpriv"), "--pdeathsig=KILL", *argv),
+            cwd=ROOT,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for pytest, which then ends this in order
+        )
+
+    return _starter.submit(popen).result()
+
+
 @contextmanager
 def running(argv: Sequence[str], *, ready: str, environment: Mapping[str, str]) -> Iterator[Program]:
     """Run `argv` from the root of the checkout until the block ends; ready when it prints a line with `ready`."""
-    process = subprocess.Popen(
-        argv,
-        cwd=ROOT,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C is for pytest, which then ends this in order
-    )
+    process = start(argv, environment=environment, output=subprocess.PIPE)
     program = Program(process, ready)
     try:
         program.wait_ready()

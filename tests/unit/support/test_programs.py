@@ -1,16 +1,19 @@
 """The process helper keeps its word, because every test of a real server stands on it."""
 
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from itertools import count
 
 import pytest
 
 from tests.support import programs
-from tests.support.programs import ProgramError, find_program, free_port, running
+from tests.support.programs import END_WITHIN_S, ProgramError, find_program, free_port, running
 
 SAYS_READY = "import signal; print('ready', flush=True); signal.pause()"
 ENDS_EARLY = "print('no such setting'); raise SystemExit(2)"
@@ -19,6 +22,15 @@ import signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('bye')))
 print('ready', flush=True)
 signal.pause()
+"""
+
+RUNS_ANOTHER = f"""
+import os, signal, sys
+from tests.support.programs import running
+with running([sys.executable, "-c", {SAYS_READY!r}], ready="ready", environment=os.environ) as program:
+    program.process.send_signal(signal.SIGSTOP)
+    print("it runs:", program.pid, flush=True)
+    signal.pause()
 """
 
 
@@ -59,6 +71,29 @@ def test_a_failing_block_kills_the_program() -> None:
     ):
         raise ZeroDivisionError
     assert program.process.returncode == -signal.SIGKILL
+
+
+def test_nothing_outlives_a_run_that_is_killed() -> None:
+    """Not even what the run had frozen, which no signal but this one ends."""
+    with running(python(RUNS_ANOTHER), ready="it runs", environment=os.environ) as run:
+        other = os.pidfd_open(int(run.output().split()[-1]))
+        try:
+            os.kill(run.pid, signal.SIGKILL)
+            assert select.select([other], [], [], END_WITHIN_S)[0], "it still runs"
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(other, signal.SIGKILL)
+            os.close(other)
+        assert run.wait_ended() == -signal.SIGKILL
+
+
+def test_a_program_outlives_the_thread_that_asked_for_it() -> None:
+    """Threads of a loop end with it; what a test started in one is the test's."""
+    with ExitStack() as stack:
+        program_of = running(python(IS_GRACEFUL), ready="ready", environment=os.environ)
+        with ThreadPoolExecutor(1) as thread:
+            program = thread.submit(stack.enter_context, program_of).result()
+        assert program.stop() == 0
 
 
 def test_find_program_says_what_to_do() -> None:
