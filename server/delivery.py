@@ -18,23 +18,23 @@ from protocol.from_server import (
     MatchMade,
     MatchSettings,
     MatchSummary,
+    Message,
     Presence,
     PresenceChanged,
     ReceiptMoved,
     TypingSeen,
 )
 from protocol.ids import MatchId, UserId
-from server.core import receipts
-from server.core.held_back import PRESENCE
+from server.core.latest import Key, presence_key, receipt_key, typing_key
 from server.core.log import Appended, Marked, MembersSet
 from server.core.notices import MembersNews
 from server.core.people import Person, PrivateReadSet, skip_of
-from server.core.typing import TypingBook, key_of
+from server.core.typing import TypingBook
 from server.core.watches import Watches
 from server.hub import Hub, Members, Recipient, frame
 from server.outbox import payload_of
 from server.people import People
-from server.ports import Bus, Key
+from server.ports import Bus
 from server.telemetry import Telemetry
 
 TAKEN_BACK: Final = b""
@@ -86,21 +86,15 @@ class Delivery:
         self._telemetry.messages_stored += 1
         message = appended.message
         for kind in self._typing.stopped(message.sender, message.match):
-            key = key_of(message.sender, message.match, kind)
+            key = typing_key(message.sender, message.match, kind)
             self._hub.drop_latest(appended.members, key)
             # In front of the message, as what one node tells another stays in order.
             self._bus.route(appended.members, TAKEN_BACK, key)
-        if not appended.hidden:
-            self._push(appended.members, frame(message), skip=sender)
-            return
-        shown = [member for member in appended.members if member not in appended.hidden]
-        self._push(shown, frame(message), skip=sender)
-        self._push(appended.hidden, frame(skip_of(message)))
+        self._push_entry(message, appended.members, appended.hidden, skip=sender)
 
     def call_told(self, entry: CallEntry, members: Members, hidden: Sequence[UserId]) -> None:
         """Push what the log says of a call to every connection of every member; the `hidden` have blocked the caller."""
-        self._push([member for member in members if member not in hidden], frame(entry))
-        self._push(hidden, frame(skip_of(entry)))
+        self._push_entry(entry, members, hidden)
 
     def members_set(self, change: MembersSet) -> None:
         """Tell those who joined of the match, those who were and are there of the change, those who left that they did."""
@@ -120,7 +114,7 @@ class Delivery:
     def marked(self, marked: Marked, sender: Recipient | None = None) -> None:
         """Tell how far a member is; of several the latest is the one that counts."""
         receipt: ReceiptMoved = marked.receipt
-        key = receipts.key_of(receipt.match, receipt.user)
+        key = receipt_key(receipt.match, receipt.user)
         if not marked.hidden and marked.shown is None:
             self._push_latest(marked.members, key, frame(receipt), skip=sender)
             return
@@ -136,7 +130,7 @@ class Delivery:
         self._push((user,), frame(MatchSettings(match, is_on)), skip=sender)
         if not is_on:
             others = [member for member in change.members if member != user and member not in change.hidden]
-            self._push_latest(others, receipts.key_of(match, user), frame(change.receipt))
+            self._push_latest(others, receipt_key(match, user), frame(change.receipt))
 
     def block_changed(self, user: UserId, other: UserId, *, is_on: bool, sender: Recipient | None = None) -> None:
         """Tell the user's other connections whom they have blocked, or not any more."""
@@ -144,7 +138,7 @@ class Delivery:
 
     def parted(self, user: UserId, other: UserId) -> None:
         """One of two has blocked the other: what `other` still sees of `user`, or `user` of `other`, ends."""
-        key = (PRESENCE, other)
+        key = presence_key(other)
         for recipient in self._hub.connections(user):
             recipient.outbox.drop_latest(key)
         for match, kind in self._typing.shown(user):
@@ -167,7 +161,7 @@ class Delivery:
     def _tell_typing(
         self, user: UserId, match: MatchId, told: tuple[UserId, ...], *, on: bool, kind: TypingKind
     ) -> None:
-        key, framed = key_of(user, match, kind), frame(TypingSeen(match, user, on, kind))
+        key, framed = typing_key(user, match, kind), frame(TypingSeen(match, user, on, kind))
         self._hub.push_passing(told, key, framed)
         self._bus.route(told, framed, key)
 
@@ -210,7 +204,7 @@ class Delivery:
             return
         self._telemetry.presence_changes += 1
         news = frame(PresenceChanged((presence,)))
-        key = (PRESENCE, presence.user)
+        key = presence_key(presence.user)
         for watcher in watchers:
             viewer = self._people.person(watcher.user)
             if viewer is None:
@@ -229,6 +223,20 @@ class Delivery:
         """Push an app event to the user's connections; return how many there are on this node."""
         self._push((user,), frame(AppEvent(name, data)))
         return len(self._hub.connections(user))
+
+    def _push_entry(
+        self,
+        entry: Message | CallEntry,
+        members: Members,
+        hidden: Collection[UserId],
+        *,
+        skip: Recipient | None = None,
+    ) -> None:
+        if not hidden:
+            self._push(members, frame(entry), skip=skip)
+            return
+        self._push([member for member in members if member not in hidden], frame(entry), skip=skip)
+        self._push(hidden, frame(skip_of(entry)))
 
     def _push(self, users: Collection[UserId], framed: bytes, *, skip: Recipient | None = None) -> None:
         if users:

@@ -12,6 +12,7 @@ from protocol.close_codes import CloseCode
 from protocol.codec import encode
 from protocol.from_server import ServerMessage
 from protocol.ids import MatchId, Seq, SessionId, UserId
+from server.core.latest import Key
 from server.core.tokens import Claims
 from server.outbox import Flusher, Outbox, frame_text
 from server.telemetry import Telemetry
@@ -150,9 +151,7 @@ class Hub:
         self._telemetry.deliveries += len(outboxes)
         self._send(users, outboxes, frame)
 
-    def push_latest(
-        self, users: Collection[UserId], key: tuple[str, ...], frame: bytes, *, skip: Recipient | None = None
-    ) -> None:
+    def push_latest(self, users: Collection[UserId], key: Key, frame: bytes, *, skip: Recipient | None = None) -> None:
         """Send an ephemeral frame: of those with the same `key` that wait in an outbox the latest wins.
 
         Where too many keys wait it goes as a durable one, which takes them along: no receipt is lost.
@@ -161,7 +160,7 @@ class Hub:
         if full:
             self._send(users, full, frame)
 
-    def push_passing(self, users: Collection[UserId], key: tuple[str, ...], frame: bytes) -> None:
+    def push_passing(self, users: Collection[UserId], key: Key, frame: bytes) -> None:
         """Send an ephemeral frame that is worth nothing later; whoever is behind with reading does not get it."""
         for outbox in self._outboxes(users, None):
             outbox.send_passing(key, frame)
@@ -171,7 +170,7 @@ class Hub:
         if slow:
             self._close_slow(users, slow)
 
-    def drop_latest(self, users: Collection[UserId], key: tuple[str, ...]) -> None:
+    def drop_latest(self, users: Collection[UserId], key: Key) -> None:
         """Take back an ephemeral frame where it still waits."""
         for outbox in self._outboxes(users, None):
             outbox.drop_latest(key)

@@ -10,12 +10,12 @@ from functools import partial
 from itertools import count, islice
 from typing import Final, Protocol, TypeVar, assert_never
 
-from protocol.errors import CATALOGUE, ErrorCode
+from protocol.errors import ErrorCode
 from protocol.from_client import History, Matches, PresenceWatch, Sync
 from protocol.from_server import Error, HistoryPage, MatchesPage, Presence, PresenceChanged, Status, Synced, Watching
 from protocol.ids import RequestId, UserId
-from server.core.held_back import PRESENCE
-from server.core.log import EntryPage, Refused, SummaryPage, SyncResult
+from server.core.latest import presence_key
+from server.core.log import EntryPage, Refused, SummaryPage, SyncResult, refused
 from server.core.summaries import SUMMARIES_MAX_BYTES, cut_summaries
 from server.core.watches import Watches
 from server.hub import Recipient, frame
@@ -266,7 +266,7 @@ class Lookups:
 
 def _show(peer: Peer, state: Presence) -> None:
     news = frame(PresenceChanged((state,)))
-    if not peer.outbox.send_latest((PRESENCE, state.user), news):
+    if not peer.outbox.send_latest(presence_key(state.user), news):
         peer.send(news)
 
 
@@ -274,6 +274,4 @@ def _refuse(peer: Peer, request_id: RequestId | None, refused: Refused) -> None:
     peer.say(error_of(refused, request_id))
 
 
-_TOO_MANY: Final = Refused(
-    ErrorCode.RATE_LIMITED, CATALOGUE[ErrorCode.RATE_LIMITED].what_to_do, retry_after_ms=RETRY_MS
-)
+_TOO_MANY: Final = refused(ErrorCode.RATE_LIMITED, retry_after_ms=RETRY_MS)

@@ -16,9 +16,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Final, Protocol
 
-from server.core.held_back import HeldBack, Key
-from server.core.receipts import RECEIPT, tells_less
-from server.core.typing import TYPING
+from server.core.held_back import HeldBack
+from server.core.latest import RECEIPT, TYPING, Key, tells_less
 
 logger = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from server.core.calls import (
     CallView,
     OrphanedCalls,
 )
+from server.core.latest import Key
 from server.core.limiting import Decision, Rule
 from server.core.log import (
     Append,
@@ -336,9 +337,6 @@ class Tickets(Protocol):
 
 class BusUnusable(Exception):
     """A bus cannot work with what it was given; the text is one line that tells the operator which and why."""
-
-
-Key = tuple[str, ...]
 
 
 class BusEvents(Protocol):

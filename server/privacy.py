@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from protocol.errors import CATALOGUE, ErrorCode
+from protocol.errors import ErrorCode
 from protocol.ids import MatchId, UserId
 from server.core.limiting import SlidingWindow
 from server.core.log import NOT_MEMBER, Refused
@@ -95,13 +95,7 @@ class Privacy:
             return None
 
     async def _refusal(self, user: UserId, *, is_counted: bool) -> Refused | None:
-        if not is_counted:
-            return None
-        decision = await self._parts.limiter.take(user, CHANGES)
-        if decision.allowed:
-            return None
-        message = CATALOGUE[ErrorCode.RATE_LIMITED].what_to_do
-        return Refused(ErrorCode.RATE_LIMITED, message, retry_after_ms=max(1, decision.retry_after_ms))
+        return (await self._parts.limiter.take(user, CHANGES)).refusal if is_counted else None
 
     def _lock(self, user: UserId) -> asyncio.Lock:
         return self._locks[hash(user) % LOCKS]

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from itertools import islice
 from typing import Final, TypeVar
 
-from protocol.errors import CATALOGUE, ErrorCode
+from protocol.errors import ErrorCode
 from protocol.ids import UserId
 from protocol.limits import MATCHES_PAGE_MAX
-from server.core.log import Refused
+from server.core.log import Refused, refused
 from server.ports import Store, StoreUnavailable
 from server.telemetry import ReadWatch
 from server.views import Arrival, arrivals
@@ -28,7 +28,7 @@ TIMEOUT_S: Final = 5.0
 RETRY_AFTER_MS: Final = 1_000
 _log: Final = logging.getLogger(__name__)
 
-_FAULT: Final = Refused(ErrorCode.INTERNAL, CATALOGUE[ErrorCode.INTERNAL].what_to_do, "no", RETRY_AFTER_MS)
+_FAULT: Final = refused(ErrorCode.INTERNAL, retry_after_ms=RETRY_AFTER_MS)
 
 _FAILED: Final = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL})
 
@@ -194,4 +194,4 @@ def _tell(done: Callable[[R], None], answer: R) -> None:
 
 
 def _unavailable(retry_after_ms: int = RETRY_AFTER_MS) -> Refused:
-    return Refused(ErrorCode.UNAVAILABLE, CATALOGUE[ErrorCode.UNAVAILABLE].what_to_do, "no", retry_after_ms)
+    return refused(ErrorCode.UNAVAILABLE, retry_after_ms=retry_after_ms)

@@ -17,15 +17,15 @@ from protocol.calls import CallId
 from protocol.close_codes import CloseCode
 from protocol.from_server import Degraded, Presence
 from protocol.ids import MatchId, Seq, UserId
+from server.core.latest import TYPING, Key
 from server.core.notices import Blocked, CallNews, MembersNews, Notice, PersonNews
 from server.core.routes import ROUTES_KEPT_S, Route
 from server.core.sealed import Sealed, is_sealed, unseal
-from server.core.typing import TYPING
 from server.delivery import TAKEN_BACK, Delivery
 from server.hub import Hub, Recipient, frame
 from server.outbox import payload_of
 from server.people import People
-from server.ports import Bus, Key, RouteLog, Store, StoreUnavailable
+from server.ports import Bus, RouteLog, Store, StoreUnavailable
 from server.retelling import CallStates, Retelling, Told
 from server.telemetry import Telemetry, event
 

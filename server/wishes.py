@@ -10,9 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from protocol.errors import CATALOGUE, ErrorCode
 from protocol.from_server import OwnPresence
-from protocol.ids import UserId
 from server.attention import Attention
 from server.core.limiting import SlidingWindow
 from server.core.log import Refused
@@ -53,7 +51,8 @@ class Wishes:
         """
         user = peer.user
         async with self._locks[hash(user) % LOCKS]:
-            return await self._refusal(user) or await self._store(peer, wish)
+            decision = await self._parts.limiter.take(user, self._rule)
+            return decision.refusal or await self._store(peer, wish)
 
     async def _store(self, peer: Peer, wish: PresenceWish) -> OwnPresence | Refused | None:
         person = await self._parts.store.set_presence(peer.user, wish)
@@ -65,10 +64,3 @@ class Wishes:
         self._parts.people.heard(news)
         self._parts.bus.announce(news)
         return correction
-
-    async def _refusal(self, user: UserId) -> Refused | None:
-        decision = await self._parts.limiter.take(user, self._rule)
-        if decision.allowed:
-            return None
-        message = CATALOGUE[ErrorCode.RATE_LIMITED].what_to_do
-        return Refused(ErrorCode.RATE_LIMITED, message, retry_after_ms=max(1, decision.retry_after_ms))

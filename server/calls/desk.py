@@ -21,10 +21,10 @@ from protocol.errors import ErrorCode
 from protocol.ids import UserId
 from server.calls.book import CallBook, decode_call
 from server.calls.changes import change_of, context_of, news_of, write_before
-from server.calls.jobs import Job, Outcome, Settled, refused, soft_events
+from server.calls.jobs import Job, Outcome, Settled, soft_events
 from server.calls.teller import Teller
 from server.core.calls import CallChanged, CallStale, CallView
-from server.core.log import Refused
+from server.core.log import Refused, refused
 from server.core.people import Pair, not_shown_to
 from server.delivery import Delivery
 from server.journal import Journal

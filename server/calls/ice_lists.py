@@ -9,9 +9,8 @@ from protocol.calls import CallIce, CallIceServers, IceServer
 from protocol.errors import ErrorCode
 from protocol.ids import RequestId
 from server.calls.book import Known
-from server.calls.jobs import refused
 from server.calls.lookup import CallLookup
-from server.core.log import Refused
+from server.core.log import Refused, refused
 from server.ice import IceDesk, IceRefused, IceServers, Participation
 from server.peer import Peer, error_of
 from server.reads import Reads

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from msgspec import Struct
 
 from protocol.calls import CallId
-from protocol.errors import CATALOGUE, ErrorCode
 from protocol.ids import MatchId, SessionId, UserId
 from server.core.log import Refused
 from signaling.call import Call
@@ -60,11 +59,6 @@ class Job(Struct):
 
 def silently(_: Outcome) -> None:
     """Tell nobody."""
-
-
-def refused(code: ErrorCode, *, retry_after_ms: int | None = None) -> Refused:
-    """Return the catalogue's refusal."""
-    return Refused(code, CATALOGUE[code].what_to_do, retry_after_ms=retry_after_ms)
 
 
 def soft_events(waiting: Sequence[Soft]) -> tuple[Soft, ...]:

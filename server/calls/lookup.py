@@ -7,9 +7,8 @@ from msgspec import Struct
 from protocol.calls import CallId
 from protocol.errors import ErrorCode
 from server.calls.book import CallBook, Known
-from server.calls.jobs import refused
 from server.core.calls import CallView
-from server.core.log import Refused
+from server.core.log import Refused, refused
 from server.peer import Peer
 from server.ports import Calls
 from server.reads import Reads

@@ -37,7 +37,7 @@ from protocol.ids import MatchId, RequestId, UserId
 from server.calls.book import CallBook, Known, decode_call
 from server.calls.desk import Desk
 from server.calls.ice_lists import IceLists
-from server.calls.jobs import Job, Outcome, Settled, Soft, refused, silently
+from server.calls.jobs import Job, Outcome, Settled, Soft, silently
 from server.calls.lookup import CallLookup
 from server.calls.signals import Signals
 from server.calls.teller import Teller
@@ -192,11 +192,9 @@ class CallRoom:
                 assert_never(request)
 
     async def _admit(self, user: UserId) -> Refused | None:
-        decision = await self._parts.limiter.take(user, self._rule)
-        if decision.allowed:
-            return None
-        self._parts.telemetry.rate_limited += 1
-        return refused(ErrorCode.RATE_LIMITED, retry_after_ms=max(1, decision.retry_after_ms))
+        refusal = (await self._parts.limiter.take(user, self._rule)).refusal
+        self._parts.telemetry.rate_limited += refusal is not None
+        return refusal
 
     def _resume(self, peer: Peer, request: CallResume) -> None:
         event = Resume(peer.user, peer.session, self._parts.book.node, request.peer, request.have)

@@ -6,14 +6,8 @@ by `typing_max`, beyond which what is oldest, and would run out first, is forgot
 """
 
 from collections.abc import Collection
-from typing import Final
 
-from server.core.typing import TYPING
-
-PRESENCE: Final = "presence"
-
-Key = tuple[str, ...]
-# What kind of signal it is; then whose (presence), or in which match, whose, and of what kind (typing).
+from server.core.latest import PRESENCE, TYPING, Key
 
 
 class HeldBack:

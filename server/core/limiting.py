@@ -10,6 +10,9 @@ from typing import Final, assert_never
 
 from msgspec import Struct
 
+from protocol.errors import ErrorCode
+from server.core.log import Refused, refused
+
 US_PER_S: Final = 1_000_000
 
 
@@ -53,6 +56,13 @@ class Decision(Struct, frozen=True):
     remaining: int
     reset_s: int
     retry_after_ms: int = 0
+
+    @property
+    def refusal(self) -> Refused | None:
+        """What whoever asked is told; None: it may be."""
+        if self.allowed:
+            return None
+        return refused(ErrorCode.RATE_LIMITED, retry_after_ms=max(1, self.retry_after_ms))
 
 
 class Count(Struct, gc=False):

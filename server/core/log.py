@@ -42,6 +42,11 @@ class Refused(Struct, frozen=True):
     retry_after_ms: int | None = None
 
 
+def refused(code: ErrorCode, *, retry_after_ms: int | None = None) -> Refused:
+    """Return the catalogue's refusal."""
+    return Refused(code, CATALOGUE[code].what_to_do, retry_after_ms=retry_after_ms)
+
+
 class MembersSet(Struct, frozen=True):
     """A match has `members` now. `entry` is None when it had just these before; `made` when it was new or had ended."""
 
@@ -107,8 +112,8 @@ class SyncResult(Struct, frozen=True):
 
 Cursors = dict[MatchId, Cursor]
 
-NOT_MEMBER: Final = Refused(ErrorCode.NOT_MEMBER, CATALOGUE[ErrorCode.NOT_MEMBER].what_to_do)
-CONFLICT: Final = Refused(ErrorCode.CLIENT_ID_CONFLICT, CATALOGUE[ErrorCode.CLIENT_ID_CONFLICT].what_to_do)
-NO_SUCH_REPLY: Final = Refused(ErrorCode.NO_SUCH_REPLY, CATALOGUE[ErrorCode.NO_SUCH_REPLY].what_to_do)
+NOT_MEMBER: Final = refused(ErrorCode.NOT_MEMBER)
+CONFLICT: Final = refused(ErrorCode.CLIENT_ID_CONFLICT)
+NO_SUCH_REPLY: Final = refused(ErrorCode.NO_SUCH_REPLY)
 UNSTORABLE: Final = Refused(ErrorCode.BAD_REQUEST, "an id or the body cannot be stored")
 NOT_FOUND: Final = Refused(ErrorCode.NOT_FOUND, "there is no such match")

@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct, structs
 
 from protocol.calls import CallEntry
-from protocol.errors import CATALOGUE, ErrorCode
+from protocol.errors import ErrorCode
 from protocol.from_client import LastSeen, OwnStatus
 from protocol.from_server import (
     Entry,
@@ -24,9 +24,9 @@ from protocol.from_server import (
 )
 from protocol.ids import MatchId, Seq, UserId
 from protocol.limits import BLOCKS_MAX
-from server.core.log import Refused
+from server.core.log import Refused, refused
 
-BLOCKED: Final = Refused(ErrorCode.REFUSED, CATALOGUE[ErrorCode.REFUSED].what_to_do)
+BLOCKED: Final = refused(ErrorCode.REFUSED)
 # What both sides are told of a message between them: that one was blocked is nobody's business.
 TOO_MANY_BLOCKS: Final = Refused(ErrorCode.BAD_REQUEST, f"at most {BLOCKS_MAX} users can be blocked")
 

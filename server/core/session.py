@@ -169,7 +169,7 @@ class Session:
             case AuthRefresh():
                 return (Refresh(message),)
             case Hello():
-                return (Say(refusal(ErrorCode.ALREADY_AUTHENTICATED, message.id)),)
+                return (Say(_refusal(ErrorCode.ALREADY_AUTHENTICATED, message.id)),)
             case _:
                 return (message,)
 
@@ -245,12 +245,12 @@ class Session:
             case Hello() if self._state is _State.NEW:
                 return self._authenticate(message)
             case Hello():
-                return (Say(refusal(ErrorCode.ALREADY_AUTHENTICATED, message.id)),)
+                return (Say(_refusal(ErrorCode.ALREADY_AUTHENTICATED, message.id)),)
             case Ping():
                 return (Say(Ok(message.id)),)
             case _:
                 request_id = None if isinstance(message.id, UnsetType) else message.id
-                return (Say(refusal(ErrorCode.UNAUTHENTICATED, request_id)),)
+                return (Say(_refusal(ErrorCode.UNAUTHENTICATED, request_id)),)
 
     def _authenticate(self, hello: Hello) -> Actions:
         token, ticket = self._upgrade_credentials
@@ -258,7 +258,7 @@ class Session:
             token, ticket = hello.token, hello.ticket
         self._upgrade_credentials = (None, None)
         if not token and not ticket:
-            return (Say(refusal(ErrorCode.UNAUTHENTICATED, hello.id)),)
+            return (Say(_refusal(ErrorCode.UNAUTHENTICATED, hello.id)),)
         self._state = _State.AUTHENTICATING
         return (Authenticate(hello, token, ticket),)
 
@@ -272,9 +272,8 @@ class Session:
         return (Close(code, reason),)
 
 
-def refusal(code: ErrorCode, request_id: RequestId | None, *, retry_after_ms: int | None = None) -> Error:
-    """Return the catalogue's answer for `code`."""
-    return Error(code=code, message=CATALOGUE[code].what_to_do, id=request_id, retry_after_ms=retry_after_ms)
+def _refusal(code: ErrorCode, request_id: RequestId | None) -> Error:
+    return Error(code=code, message=CATALOGUE[code].what_to_do, id=request_id)
 
 
 _CLOSE_CODES: Final = {

@@ -13,13 +13,6 @@ from protocol.from_client import TypingKind
 from protocol.ids import MatchId, UserId
 
 AGAIN_S: Final = 0.5
-TYPING: Final = "typing"
-# The first part of the keys of these signals, wherever the latest of a key wins.
-
-
-def key_of(user: UserId, match: MatchId, kind: TypingKind) -> tuple[str, ...]:
-    """Return the key of which the latest signal is the one that counts."""
-    return (TYPING, match, user, kind.value)
 
 
 class Question:

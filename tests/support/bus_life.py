@@ -10,10 +10,11 @@ from typing import Final
 
 from protocol.from_server import Presence
 from protocol.ids import SessionId, UserId
+from server.core.latest import Key
 from server.core.notices import Notice
 from server.core.presence import Departure, Shown
 from server.core.watches import Watches
-from server.ports import Bus, Key
+from server.ports import Bus
 from tests.support.presence_judge import Bounds, Loss, Stay, Verdict, View, judge
 from tests.support.presence_judge import Shown as Seen
 from tests.support.virtual_time import VirtualLoop

@@ -14,8 +14,9 @@ from protocol.ids import SessionId, UserId
 from server.adapters.clock import SystemClock
 from server.adapters.memory.bus import MemoryHubOfNodes
 from server.adapters.redis.bus import RedisBus, RedisBusSettings
+from server.core.latest import Key
 from server.core.notices import Notice
-from server.ports import Bus, Clock, Key
+from server.ports import Bus, Clock
 from tests.support.private_redis import PrivateRedis
 
 WITHIN_S: Final = 20.0

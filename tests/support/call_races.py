@@ -24,9 +24,9 @@ from protocol.calls import CallEntry, CallId, CallOutcome
 from protocol.from_server import Presence
 from protocol.ids import MatchId, Micros, UserId
 from server.core.calls import CallChange, CallChanged, CallStale, CallView
+from server.core.latest import Key
 from server.core.log import EntryPage
 from server.core.notices import Notice
-from server.ports import Key
 from server.relay import Relay
 from tests.support.callers import items
 from tests.support.clock import FakeClock

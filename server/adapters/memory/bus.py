@@ -11,9 +11,10 @@ from typing import Final
 
 from protocol.from_server import Presence
 from protocol.ids import SessionId, UserId
+from server.core.latest import Key
 from server.core.notices import Notice
 from server.core.presence import ACTIVE, Change, Departure, PresenceBook, Shown
-from server.ports import BusEvents, Clock, Key
+from server.ports import BusEvents, Clock
 
 SETTLE_S: Final = 0.25
 DEBOUNCE_S: Final = 2.0

@@ -28,9 +28,10 @@ from server.adapters.redis.outgoing import Outgoing
 from server.adapters.redis.routing import Routing
 from server.adapters.redis.scripts import LEASE, LEAVE, REAP, REGISTER, ROUTE, SETTLE, WATCH, Script
 from server.adapters.redis.wire import Argument, Command
+from server.core.latest import Key
 from server.core.notices import Notice, encode_notice
 from server.core.presence import ACTIVE, Departure, Shown
-from server.ports import BusEvents, BusUnusable, Clock, Key
+from server.ports import BusEvents, BusUnusable, Clock
 from server.telemetry import event
 
 BACKOFF_MAX_S: Final = 5.0

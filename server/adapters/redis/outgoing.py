@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from protocol.ids import UserId
 from server.adapters.redis.wire import rest_of_item
-from server.ports import Key
+from server.core.latest import Key
 
 LOOKUPS_MAX: Final = 500
 CALL_MAX_BYTES: Final = 256 * 1024

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from protocol.ids import SessionId, UserId
-from server.ports import Key
+from server.core.latest import Key
 
 
 class Item(Struct, array_like=True, frozen=True, gc=False):

@@ -8,7 +8,7 @@ import pytest
 from protocol.close_codes import CloseCode
 from protocol.from_server import Status, TypingSeen
 from protocol.ids import MatchId, UserId
-from server.core.typing import key_of
+from server.core.latest import typing_key
 from server.hub import frame
 from tests.support.switchboard import Client, Json, Switchboard, running
 
@@ -245,7 +245,7 @@ async def test_what_another_node_told_of_one_whom_a_block_parts_is_not_given_bac
     alice, laptop = await board.enter("alice"), await board.enter("alice")
     await inactive(alice)
     typing = TypingSeen(MatchId(M1), UserId("bob"), on=True)
-    board.hub.push_passing((UserId("alice"),), key_of(typing.user, typing.match, typing.kind), frame(typing))
+    board.hub.push_passing((UserId("alice"),), typing_key(typing.user, typing.match, typing.kind), frame(typing))
     await laptop.ask(type="block", id=1, user="bob")
     assert [push["type"] for push in await active(alice)] == ["blocked"]
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 from protocol.codec import encode
 from protocol.from_server import ReceiptMoved
 from protocol.ids import MatchId, Seq, UserId
-from server.core import receipts
+from server.core.latest import receipt_key
 from server.outbox import Flusher, Outbox, frame_text
 from tests.support.sockets import MemoryLoop, MemoryTransport
 
@@ -425,7 +425,7 @@ def test_a_shut_outbox_swallows_frames_and_does_not_call_that_slow(bench: Bench)
 
 # ---- receipts
 
-RECEIPT = receipts.key_of(MatchId("m1"), UserId("bob"))
+RECEIPT = receipt_key(MatchId("m1"), UserId("bob"))
 
 
 def receipt(delivered: int, read: int) -> bytes:

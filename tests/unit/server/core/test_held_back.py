@@ -1,6 +1,7 @@
 """What is kept for somebody who does not look."""
 
-from server.core.held_back import HeldBack, Key
+from server.core.held_back import HeldBack
+from server.core.latest import Key
 
 
 def typing(user: str, match: str = "m1") -> Key:

@@ -38,7 +38,6 @@ from server.core.session import (
     Say,
     Session,
     SessionPolicy,
-    refusal,
 )
 from server.core.tokens import Claims, TokenRefused
 from tests.support.transcript import Transcript
@@ -418,14 +417,6 @@ def test_the_credentials_of_the_upgrade_are_forgotten_at_the_end() -> None:
     stage.session.closed()
     assert stage.session.is_closed
     assert stage.perform(Hello(id=1)) == ()
-
-
-def test_a_refusal_is_what_the_catalogue_says() -> None:
-    """With a delay where there is one."""
-    error = refusal(ErrorCode.RATE_LIMITED, 5, retry_after_ms=100)
-    assert error == Error(
-        code=ErrorCode.RATE_LIMITED, message=CATALOGUE[ErrorCode.RATE_LIMITED].what_to_do, id=5, retry_after_ms=100
-    )
 
 
 def test_the_claims_are_those_of_the_token_that_holds_now() -> None:

@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from protocol.from_client import TypingKind
 from protocol.ids import MatchId, UserId
-from server.core.typing import TypingBook, key_of
+from server.core.latest import typing_key
+from server.core.typing import TypingBook
 from tests.support.transcript import Transcript
 
 ALICE, BOB = UserId("alice"), UserId("bob")
@@ -219,5 +220,5 @@ def test_only_messages_of_who_writes_here_concern_the_book(stage: Stage, play: P
 
 def test_of_a_user_match_and_kind_the_latest_signal_counts() -> None:
     """Their key differs from any other's, whatever their names are."""
-    keys = {key_of(user, match, kind) for user in (ALICE, BOB) for match in (M1, M2) for kind in TypingKind}
+    keys = {typing_key(user, match, kind) for user in (ALICE, BOB) for match in (M1, M2) for kind in TypingKind}
     assert len(keys) == 8
