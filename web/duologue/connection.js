@@ -54,6 +54,8 @@ export class Connection {
   #left;
   /** Rises with every attempt; what belongs to an older one is ignored. */
   #attempt = 0;
+  /** The attempt that is getting a token to move with; 0: none. */
+  #moving = 0;
   #onlineSince = 0;
   /** The server asked not to come back before this. */
   #notBefore = 0;
@@ -237,7 +239,8 @@ export class Connection {
   /** Connect elsewhere while the present line goes on, which it does if that fails. */
   async #move() {
     const attempt = this.#attempt;
-    if (!this.online || this.#next) return;
+    if (!this.online || this.#next || this.#moving === attempt) return;
+    this.#moving = attempt;
     try {
       const hello = await this.#hello();
       if (attempt !== this.#attempt) return;
@@ -248,6 +251,8 @@ export class Connection {
       this.#connectTimer = setTimeout(() => this.#stay(true), CONNECT_TIMEOUT_MS);
     } catch {
       if (attempt === this.#attempt) this.#stay(true);
+    } finally {
+      if (this.#moving === attempt) this.#moving = 0;
     }
   }
 

@@ -45,6 +45,9 @@ export class MatchLog {
   /** The others are not shown how far this user has read. */
   privateRead = false;
 
+  /** How far the cursor was at the last hello; undefined: the match came after it. @type {number | undefined} */
+  heldAtHello;
+
   /** Entries up to this one are part of `unread`. */
   #counted = 0;
   /** @type {Map<number, Entry>} */
@@ -97,8 +100,13 @@ export class MatchLog {
     return this.#applyPending();
   }
 
+  /** A hello is said now: no summary in its answer ends before the cursor, unless it is of another log. */
+  markHello() {
+    this.heldAtHello = this.cursor?.[0] ?? 0;
+  }
+
   /**
-   * Take the server's word for members, newest entry and unread count.
+   * Take the server's word for members, newest entry and unread count, but for what came since hello by another connection.
    * `jump`: this client gave no cursor for the match, so what lies between is not coming; hold the newest entry only.
    * Returns whether entries that were held had to be dropped.
    * @param {MatchSummary} summary
@@ -115,9 +123,12 @@ export class MatchLog {
     this.lastAt = summary.last_at;
     this.last = summary.last;
     this.#highestSeen = Math.max(this.#highestSeen, summary.last_seq);
-    const same = this.cursor?.[0] === summary.last_seq && this.cursor[1] === summary.last_at;
-    const dropped = jump && !same && this.entries.length > 0;
-    if (this.cursor === null || (jump && !same)) this.#jumpTo(summary);
+    const [have = 0, haveAt] = this.cursor ?? [];
+    const isOlder = have > summary.last_seq && summary.last_seq >= (this.heldAtHello ?? 0);
+    const anew = jump && !isOlder && !(have === summary.last_seq && haveAt === summary.last_at);
+    const dropped = anew && this.entries.length > 0;
+    if (this.cursor === null || anew) this.#jumpTo(summary);
+    if (isOlder) for (const entry of this.entries) if (entry.seq > summary.last_seq) this.#note(entry);
     this.markRead(before.read);
     return dropped;
   }
@@ -236,6 +247,7 @@ export class MatchLog {
     log.members = new Map(stored.members.map(({ user, delivered, read }) => [user, { delivered, read }]));
     log.privateRead = stored.private_read ?? false;
     log.cursor = stored.cursor;
+    log.markHello();
     log.entries = stored.entries;
     log.atStart = stored.at_start;
     log.unread = stored.unread;

@@ -67,10 +67,11 @@ export class Matches {
   }
 
   /**
-   * The cursors for `hello`, those of the newest matches when there are too many.
+   * The cursors for a `hello` that is said now, those of the newest matches when there are too many.
    * @param {number} max
    */
   cursors(max) {
+    for (const log of this.logs.values()) log.markHello();
     /** @type {Record<string, Cursor>} */
     const cursors = {};
     let bytes = 0;
@@ -93,7 +94,9 @@ export class Matches {
     for (const summary of summaries) this.#adopt(summary, !(summary.match in resumed));
     if (!complete || !first) return;
     const present = new Set(summaries.map(({ match }) => match));
-    for (const match of [...this.logs.keys()]) if (!present.has(match)) this.leave(match);
+    // One that came since hello, by the connection before, need not be known to this one's node yet.
+    const wereThere = [...this.logs.values()].filter(({ heldAtHello }) => heldAtHello !== undefined);
+    for (const { match } of wereThere) if (!present.has(match)) this.leave(match);
   }
 
   /**

@@ -25,7 +25,9 @@ export class Myself {
   /** @type {ClientState} */
   state = "active";
 
-  /** What the server was told on this connection. @type {ClientState} */
+  /** What the last hello said; the connection in use may still be the one before. @type {ClientState} */
+  #said = "active";
+  /** What the server was told on the connection in use. @type {ClientState} */
   #told = "active";
 
   /** @param {MyselfOptions} options */
@@ -35,7 +37,7 @@ export class Myself {
 
   /** The fields for `hello`. */
   hello() {
-    this.#told = this.state;
+    this.#said = this.state;
     return this.state === "inactive" ? { client_state: this.state } : {};
   }
 
@@ -44,7 +46,8 @@ export class Myself {
     if (presence) this.shown(presence);
     for (const user of [...this.blocked]) if (!blocked.includes(user)) this.blocks(user, false);
     for (const user of blocked) this.blocks(user, true);
-    this.#tellState(); // it may have changed since `hello`
+    this.#told = this.#said;
+    this.#tellState(); // it may have changed since
   }
 
   /** @param {ClientState} state */

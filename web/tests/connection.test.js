@@ -4,7 +4,7 @@ import { Backoff } from "../duologue/backoff.js";
 import { uuid7 } from "../duologue/ids.js";
 import { Liveness } from "../duologue/liveness.js";
 import { comesBack, DuologueError } from "../duologue/protocol.js";
-import { message, NOW, Play, summary } from "./play.js";
+import { greet, includes, message, NOW, Play, summary } from "./play.js";
 
 test("4000-4499 come back, 4500-4999 and final RFC codes do not", () => {
   for (const code of [1001, 1006, 1011, 1012, 4000, 4001, 4008, 4499]) assert.equal(comesBack(code), true, `${code}`);
@@ -92,23 +92,6 @@ function statuses(play) {
   return told;
 }
 
-/**
- * Let the next connection be made and say hello.
- * @param {Play} play
- */
-async function arrival(play) {
-  const socket = await play.socket();
-  socket.accept();
-  return { socket, hello: await socket.expect("hello") };
-}
-
-/** @param {import("./play.js").Socket} socket @param {number} id @param {object[]} matches */
-function welcome(socket, id, matches) {
-  const timers = { ping_after_ms: 25_000, ping_timeout_ms: 10_000, sync_delay_ms: 5 };
-  const rest = { session: "s2", store_epoch: "e1", limits: {}, complete: true };
-  socket.push({ type: "welcome", id, user: "alice", timers, matches, ...rest });
-}
-
 test("sent away, it is welcome elsewhere before it leaves", async () => {
   const play = new Play();
   play.chat.connect();
@@ -116,12 +99,12 @@ test("sent away, it is welcome elsewhere before it leaves", async () => {
   const told = statuses(play);
   const seqs = play.seqs();
   first.socket.push({ type: "going_away", after_ms: 1 });
-  const second = await arrival(play);
+  const second = await play.arrival();
   assert.deepEqual([second.hello.session, second.hello.cursors], ["s1", { m1: [1, NOW + 1] }]);
   first.socket.push(message(2)); // the old one goes on meanwhile
   assert.deepEqual(seqs, [2]);
   const ready = play.next("ready");
-  welcome(second.socket, second.hello.id, [summary(2)]);
+  greet(second.socket, second.hello, [summary(1)]); // read before the old one told of 2
   second.socket.push(message(2));
   second.socket.push(message(4));
   await ready;
@@ -138,6 +121,34 @@ test("sent away, it is welcome elsewhere before it leaves", async () => {
   assert.equal(second.socket.closedWith, 1000);
 });
 
+test("what came over the old connection after hello is not turned back by an older welcome", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const first = await play.welcome([summary(5)]);
+  const seqs = play.seqs();
+  first.socket.push({ type: "going_away", after_ms: 0 });
+  const second = await play.arrival();
+  first.socket.push(message(6));
+  for (const match of ["m2", "m3"]) {
+    first.socket.push({ type: "match", ...summary(1, { match, last: message(1, "bob", match) }) });
+    first.socket.push(message(2, "bob", match));
+    await play.chat.send(match, "hello");
+  }
+  const ready = play.next("ready");
+  greet(second.socket, second.hello, [summary(5), summary(1, { match: "m2", last: message(1, "bob", "m2") })]);
+  second.socket.push(message(6));
+  second.socket.push(message(2, "bob", "m2"));
+  await ready;
+  assert.deepEqual(seqs, [6, 2, 2]);
+  includes(play.chat.match("m1") ?? {}, { last_seq: 6, unread: 1, last: message(6) });
+  includes(play.chat.match("m2") ?? {}, { last_seq: 2, unread: 1, last: message(2, "bob", "m2") });
+  assert.equal(play.chat.match("m3")?.last_seq, 2); // of which that welcome did not know yet
+  assert.equal(play.chat.unread, 3);
+  play.chat.read("m1", 6);
+  includes(play.chat.match("m1") ?? {}, { read: 6, unread: 0 });
+  await play.chat.close();
+});
+
 test("what had no answer when it moved is asked again, once, in order", async () => {
   const play = new Play();
   play.chat.connect();
@@ -147,10 +158,10 @@ test("what had no answer when it moved is asked again, once, in order", async ()
   const history = play.chat.history("m1");
   await first.socket.expect("history");
   first.socket.push({ type: "going_away", after_ms: 0 });
-  const second = await arrival(play);
+  const second = await play.arrival();
   first.socket.cut(4500); // told sooner than the welcome
   const stored = play.next("outbox", ({ state }) => state === "stored");
-  welcome(second.socket, second.hello.id, [summary(2)]);
+  greet(second.socket, second.hello, [summary(2)]);
   const again = await second.socket.expect("message.send");
   assert.equal(again.client_id, sent.client_id);
   second.socket.ok(again, { match: "m1", seq: 2, created_at: NOW + 2, duplicate: true });
@@ -162,6 +173,26 @@ test("what had no answer when it moved is asked again, once, in order", async ()
   await play.chat.close();
 });
 
+test("told twice to go while it gets a token, it opens one connection", async () => {
+  /** @type {((token: string) => void)[]} */
+  const asked = [];
+  const play = new Play({ token: () => new Promise((give) => void asked.push(give)) });
+  play.chat.connect();
+  asked.shift()?.("token");
+  const first = await play.welcome([]);
+  for (let times = 1; times <= 2; times += 1) {
+    first.socket.push({ type: "going_away", after_ms: 0 });
+    await new Promise((resume) => setTimeout(resume, 0)); // behind the client's own
+  }
+  for (const give of asked) give("token");
+  const second = await play.arrival();
+  const ready = play.next("ready");
+  greet(second.socket, second.hello, []);
+  await ready;
+  assert.equal(play.socketCount, 2);
+  await play.chat.close();
+});
+
 test("with nowhere to go it stays, tries again, and comes back when it is closed", async () => {
   const play = new Play();
   play.chat.connect();
@@ -169,9 +200,9 @@ test("with nowhere to go it stays, tries again, and comes back when it is closed
   const told = statuses(play);
   socket.push({ type: "going_away", after_ms: 0 });
   (await play.socket()).cut();
-  const refused = await arrival(play);
+  const refused = await play.arrival();
   refused.socket.refuse(refused.hello, "unavailable", { retry_after_ms: 1 });
-  const pending = await arrival(play);
+  const pending = await play.arrival();
   assert.deepEqual([told, play.chat.status.state], [[], "online"]);
   const offline = play.next("status", ({ state }) => state === "offline");
   socket.cut(4000);
@@ -187,7 +218,7 @@ test("a way out that closes after the old one is gone leads back to the usual", 
   play.chat.connect();
   const { socket } = await play.welcome([]);
   socket.push({ type: "going_away", after_ms: 0 });
-  const next = await arrival(play);
+  const next = await play.arrival();
   socket.cut(4500);
   const offline = play.next("status", ({ state }) => state === "offline");
   next.socket.cut(1006);

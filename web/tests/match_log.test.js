@@ -92,6 +92,32 @@ test("a summary without a cursor given drops what is held unless nothing was mis
   assert.deepEqual(seqs(log.entries), [20]);
 });
 
+test("a summary that is older than what came since hello turns nothing back", () => {
+  const log = logAt(5);
+  log.markHello();
+  log.offer(message(6));
+  log.markRead(6);
+  log.offer(message(7));
+  for (const resumed of [true, false]) {
+    assert.equal(log.adopt(/** @type {MatchSummary} */ (summary(5)), !resumed), false);
+    assert.deepEqual([log.lastSeq, log.last, log.unread, log.mine.read], [7, message(7), 1, 6]);
+    assert.deepEqual(seqs(log.entries), [5, 6, 7]);
+  }
+});
+
+test("a summary that ends before what hello said is of another log, and holds", () => {
+  const log = logAt(5);
+  log.offer(message(6));
+  log.markHello();
+  log.adopt(/** @type {MatchSummary} */ (summary(3, { unread: 2 })), false);
+  assert.deepEqual([log.lastSeq, log.last, log.unread], [3, message(3), 2]);
+  assert.equal(log.adopt(/** @type {MatchSummary} */ (summary(3)), true), true);
+  assert.deepEqual(seqs(log.entries), [3]);
+  const stored = MatchLog.fromStored(structuredClone(logAt(9).toStored("e1")), "alice", 100);
+  stored.adopt(/** @type {MatchSummary} */ (summary(3)), true);
+  assert.deepEqual(stored.cursor, [3, NOW + 3]);
+});
+
 test("a log begun anew goes on with what came in meanwhile", () => {
   const log = logAt(10);
   log.drop();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryStorage } from "../duologue.js";
-import { includes, message, NOW, Play, summary, texts } from "./play.js";
+import { greet, includes, message, NOW, Play, summary, texts } from "./play.js";
 
 const GROUP = ["alice", "bob", "carol"].map((user) => ({ user, delivered: 1, read: 1 }));
 
@@ -343,24 +343,40 @@ test("whether somebody looks is told once, and again in the next hello", async (
 test("what changes while hello is under way is told after welcome", async () => {
   const play = new Play();
   play.chat.connect();
-  const socket = await play.socket();
-  socket.accept();
-  const hello = await socket.expect("hello");
+  const { socket, hello } = await play.arrival();
   play.chat.setClientState("inactive");
   assert.deepEqual(socket.inbox, []);
-  const timers = { ping_after_ms: 25_000, ping_timeout_ms: 10_000 };
-  socket.push({
-    type: "welcome",
-    id: hello.id,
-    user: "alice",
-    session: "s",
-    store_epoch: "e",
-    limits: {},
-    timers,
-    matches: [],
-    complete: true,
-  });
+  greet(socket, hello, []);
   assert.equal((await socket.expect("client_state")).state, "inactive");
+  await play.chat.close();
+});
+
+test("what changes in the middle of a move is told on the new connection, too", async () => {
+  const play = new Play();
+  play.chat.connect();
+  let { socket } = await play.welcome([]);
+  const move = async () => {
+    socket.push({ type: "going_away", after_ms: 0 });
+    return await play.arrival();
+  };
+  for (const [before, after] of /** @type {const} */ ([
+    ["inactive", "active"],
+    ["active", "inactive"],
+  ])) {
+    play.chat.setClientState(before);
+    const next = await move();
+    assert.equal(next.hello.client_state ?? "active", before);
+    play.chat.setClientState(after);
+    assert.equal(socket.inbox.at(-1)?.state, after);
+    greet(next.socket, next.hello, []);
+    assert.equal((await next.socket.expect("client_state")).state, after);
+    ({ socket } = next);
+  }
+  const { socket: last, hello } = await move(); // nothing changes on the way
+  const ready = play.next("ready");
+  greet(last, hello, []);
+  await ready;
+  assert.deepEqual(last.inbox, []);
   await play.chat.close();
 });
 

@@ -89,8 +89,17 @@ export class Socket {
   }
 }
 
+/** Answer `hello`. @param {Socket} socket @param {Sent} hello @param {object[]} matches @param {object} [more] */
+export function greet(socket, hello, matches, more = {}) {
+  const timers = { ping_after_ms: 25_000, ping_timeout_ms: 10_000, sync_delay_ms: 5, typing_expires_ms: 20 };
+  const welcome = { type: "welcome", user: "alice", session: "s1", store_epoch: "e1", limits: {}, complete: true };
+  socket.push({ ...welcome, id: hello.id, timers, matches, ...more });
+}
+
 /** A client, and a server that waits for its connections. */
 export class Play {
+  /** How many connections the client has made. */
+  socketCount = 0;
   /** @type {Socket[]} */
   #opened = [];
   /** @type {((socket: Socket) => void)[]} */
@@ -111,6 +120,7 @@ export class Play {
 
   #open() {
     const socket = new Socket();
+    this.socketCount += 1;
     const waiting = this.#waiting.shift();
     if (waiting) waiting(socket);
     else this.#opened.push(socket);
@@ -123,6 +133,13 @@ export class Play {
     return opened ? Promise.resolve(opened) : new Promise((resolve) => this.#waiting.push(resolve));
   }
 
+  /** Let the next connection be made and say hello. */
+  async arrival() {
+    const socket = await this.socket();
+    socket.accept();
+    return { socket, hello: await socket.expect("hello") };
+  }
+
   /**
    * Accept the next connection and welcome it, pushing `then` in the same read.
    * @param {object[]} matches
@@ -130,13 +147,9 @@ export class Play {
    * @param {object} [more]
    */
   async welcome(matches, then = [], more = {}) {
-    const socket = await this.socket();
-    socket.accept();
-    const hello = await socket.expect("hello");
+    const { socket, hello } = await this.arrival();
     const online = this.next("status", ({ state }) => state === "online");
-    const timers = { ping_after_ms: 25_000, ping_timeout_ms: 10_000, sync_delay_ms: 5, typing_expires_ms: 20 };
-    const welcome = { type: "welcome", user: "alice", session: "s1", store_epoch: "e1", limits: {}, complete: true };
-    socket.push({ ...welcome, id: hello.id, timers, matches, ...more });
+    greet(socket, hello, matches, more);
     for (const push of then) socket.push(push);
     await online;
     return { socket, hello };
