@@ -120,7 +120,7 @@ export class Duologue extends Emitter {
     send: (message) => this.#connection.send(message),
     online: () => this.#connection.online,
     presenceChanged: (presence) => this.emit("ownPresence", presence),
-    blockChanged: (user, on) => this.#blockChanged(user, on),
+    blockChanged: (user, on, isNews) => this.#blockChanged(user, on, isNews),
   });
   /** Everything about calls; see `Calls`. */
   calls = new Calls({
@@ -133,8 +133,6 @@ export class Duologue extends Emitter {
   });
   #epoch = "";
   #pageIsShown = true;
-  /** What is held was written by an earlier page, which may have known of other blocks. */
-  #isRestored = false;
   /** @type {Record<string, unknown>} */
   #resumed = {};
   #unread = 0;
@@ -451,7 +449,6 @@ export class Duologue extends Emitter {
     // What was kept is a help, not a need.
     const kept = await this.#storage.load(scope).catch(() => ({ matches: [], outbox: [] }));
     this.#matches.restore(kept.matches);
-    this.#isRestored = true;
     this.#epoch = kept.matches[0]?.epoch ?? "";
     for (const { match } of kept.matches) this.emit("match", { match, change: "made" });
     await this.#outbox.reload();
@@ -471,8 +468,7 @@ export class Duologue extends Emitter {
     this.#matches.welcome(welcome.matches, { complete: welcome.complete, resumed: this.#resumed, first: true });
     for (const summary of welcome.matches) this.#tellAgain(summary);
     this.#myself.welcomed(welcome);
-    if (this.#isRestored) this.#matches.showAnew(this.blocked, { unskipped: true, about: undefined });
-    this.#isRestored = false;
+    this.#matches.showAnew(this.blocked);
     void this.#presence.renew();
     this.#typing.renew();
     this.#outbox?.run();
@@ -554,13 +550,14 @@ export class Duologue extends Emitter {
   /**
    * @param {string} user
    * @param {boolean} on
+   * @param {boolean} isNews
    */
-  #blockChanged(user, on) {
+  #blockChanged(user, on, isNews) {
     if (on) {
       this.#typing.silence(user);
       this.#presence.hide(user);
-    } else void this.#presence.renew();
-    this.#matches.showAnew(this.blocked, { unskipped: !on, about: user });
+    } else if (isNews) void this.#presence.renew();
+    if (isNews) this.#matches.showAnew(this.blocked, user);
     this.emit("blocked", { user, on });
   }
 
@@ -583,11 +580,22 @@ export class Duologue extends Emitter {
       this.#typing.done(entry.match, entry.sender);
       if (entry.sender === this.user) this.#outbox?.seen(entry);
     }
-    const delivered = this.#matches.logs.get(entry.match)?.markDelivered() ?? 0;
-    if (delivered) this.#receipts.add(entry.match, "delivered", delivered);
+    this.#tellDelivered(entry.match);
     if (entry.type === "call") this.calls.logged(entry);
     this.emit("entry", entry);
     if (entry.type === "message") this.emit("message", entry);
+  }
+
+  /** What is held was read anew: nobody is told of single entries, but they are here. @param {string} match @param {Entry[]} page */
+  #readAnew(match, page) {
+    this.#tellDelivered(match);
+    for (const entry of page) if (entry.type === "call") this.calls.logged(entry);
+  }
+
+  /** @param {string} match */
+  #tellDelivered(match) {
+    const delivered = this.#matches.logs.get(match)?.markDelivered() ?? 0;
+    if (delivered) this.#receipts.add(match, "delivered", delivered);
   }
 
   /**
@@ -622,6 +630,7 @@ export class Duologue extends Emitter {
       request: (message) => this.#connection.request(message),
       syncDelayMs: () => this.timers.sync_delay_ms,
       applied: (entry) => this.#applied(entry),
+      readAnew: (match, page) => this.#readAnew(match, page),
       changed: (match, change) => this.#matchChanged(match, change),
       receipt: (match, user) => this.emit("receipt", { match, user }),
     });

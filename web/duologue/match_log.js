@@ -20,6 +20,7 @@
  * @property {Entry[]} entries
  * @property {boolean} at_start
  * @property {boolean} [private_read]
+ * @property {string[]} [blocked] Whom this user had blocked when the entries were read.
  */
 
 const PENDING_MAX = 500;
@@ -45,6 +46,8 @@ export class MatchLog {
   /** The others are not shown how far this user has read. */
   privateRead = false;
 
+  /** Whom this user had blocked when the entries came: a `skip` may stand for what they wrote. @type {ReadonlySet<string>} */
+  blocked = new Set();
   /** How far the cursor was at the last hello; undefined: the match came after it. @type {number | undefined} */
   heldAtHello;
 
@@ -134,12 +137,13 @@ export class MatchLog {
   }
 
   /**
-   * Entries are held that this user should not see, or (`unskipped`) that stand for some which they may see now.
-   * @param {ReadonlySet<string>} blocked
-   * @param {boolean} unskipped
+   * Entries are held that this user should not see, or that stand for some which they may see again.
+   * @param {ReadonlySet<string>} blocked Whom this user has blocked now.
    */
-  isShownWrongly(blocked, unskipped) {
+  isShownWrongly(blocked) {
     if (!this.isGroup) return false;
+    const unskipped = [...this.blocked].some((user) => !blocked.has(user));
+    if (!unskipped && blocked.size === 0) return false;
     return this.entries.some((entry) => {
       if (entry.type === "message") return blocked.has(entry.sender);
       if (entry.type === "call") return blocked.has(entry.caller);
@@ -234,6 +238,7 @@ export class MatchLog {
       entries,
       at_start: this.atStart && entries.length === this.entries.length,
       ...(this.privateRead ? { private_read: true } : {}),
+      ...(this.blocked.size ? { blocked: [...this.blocked] } : {}),
     };
   }
 
@@ -246,6 +251,7 @@ export class MatchLog {
     const log = new MatchLog(stored.match, me, maxEntries);
     log.members = new Map(stored.members.map(({ user, delivered, read }) => [user, { delivered, read }]));
     log.privateRead = stored.private_read ?? false;
+    log.blocked = new Set(stored.blocked);
     log.cursor = stored.cursor;
     log.markHello();
     log.entries = stored.entries;

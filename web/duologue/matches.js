@@ -18,6 +18,7 @@ import { DuologueError } from "./protocol.js";
  * @property {<Answer>(message: {type: string} & Record<string, unknown>) => Promise<Answer>} request
  * @property {() => number} syncDelayMs
  * @property {(entry: Entry) => void} applied In order, each once.
+ * @property {(match: string, page: Entry[]) => void} readAnew A page, oldest first, is held in place of what was held.
  * @property {(match: string, change: MatchChange) => void} changed
  * @property {(match: string, user: string) => void} receipt
  */
@@ -48,6 +49,8 @@ export class Matches {
   #syncTimers = new Map();
   /** @type {Map<string, Promise<void>>} */
   #repairing = new Map();
+  /** @type {ReadonlySet<string>} */
+  #blocked = new Set();
 
   /** @param {MatchesOptions} options */
   constructor(options) {
@@ -174,23 +177,28 @@ export class Matches {
   }
 
   /**
-   * Who is hidden from this user has changed: read again what is shown wrongly, and ask for counts that may be others now.
+   * Who is hidden from this user may be others than before: read again what is shown wrongly.
    * @param {ReadonlySet<string>} blocked
-   * @param {{unskipped: boolean, about: string | undefined}} what `unskipped`: a `skip` may stand for what can be seen now.
-   *   `about`: the one user concerned; undefined where the counts are fresh.
+   * @param {string} [about] The one who was blocked, or is no more: what is unread of groups with them is counted again.
+   *   Undefined where the counts are fresh.
    */
-  showAnew(blocked, { unskipped, about }) {
+  showAnew(blocked, about) {
+    this.#blocked = new Set(blocked);
     for (const log of this.logs.values()) {
-      const again = log.isShownWrongly(blocked, unskipped);
-      const recount = log.isGroup && about !== undefined && log.members.has(about);
-      if (again || recount) void this.#showAnew(log, again);
+      const again = log.isShownWrongly(this.#blocked);
+      log.blocked = this.#blocked;
+      if (again) log.drop(); // at once: what is stored before the page comes is not taken for right
+      const recount = about !== undefined && log.isGroup && log.members.has(about);
+      if (again || recount) void this.#showAnew(log, recount);
     }
   }
 
-  /** @param {MatchLog} log @param {boolean} again */
-  async #showAnew(log, again) {
-    await this.#repairing.get(log.match);
-    if (again) await this.#repair(log, () => this.#readAnew(log));
+  /** @param {MatchLog} log @param {boolean} recount */
+  async #showAnew(log, recount) {
+    for (let other = this.#repairing.get(log.match); other; other = this.#repairing.get(log.match)) await other;
+    if (this.logs.get(log.match) !== log) return;
+    if (log.cursor === null) await this.#repair(log, () => this.#readAnew(log));
+    if (!recount || log.cursor === null) return;
     log.recount();
     this.dirty.add(log.match);
     this.options.changed(log.match, "unread");
@@ -232,6 +240,7 @@ export class Matches {
   #adopt(summary, jump) {
     const known = this.logs.get(summary.match);
     const log = known ?? new MatchLog(summary.match, this.options.me, this.options.maxEntries);
+    if (!known) log.blocked = this.#blocked;
     this.logs.set(summary.match, log);
     const wasDropped = known?.cursor === null; // and what was to be read in its place did not come
     const dropped = log.adopt(summary, jump) || wasDropped;
@@ -313,6 +322,7 @@ export class Matches {
     const { messages, complete } = await this.options.request(message);
     const following = log.restart(messages.reverse(), complete);
     this.dirty.add(log.match);
+    this.options.readAnew(log.match, messages);
     this.options.changed(log.match, "reset");
     this.#applied(log, following);
     this.options.changed(log.match, "unread");

@@ -14,7 +14,8 @@
  * @property {(message: {type: string} & Record<string, unknown>) => boolean} send
  * @property {() => boolean} online
  * @property {(presence: OwnPresence) => void} presenceChanged
- * @property {(user: string, on: boolean) => void} blockChanged
+ * @property {(user: string, on: boolean, isNews: boolean) => void} blockChanged Not `isNews`: a welcome told it, and all
+ *   else that it told is of the same moment.
  */
 
 export class Myself {
@@ -44,8 +45,8 @@ export class Myself {
   /** @param {Welcome} welcome */
   welcomed({ presence, blocked = [] }) {
     if (presence) this.shown(presence);
-    for (const user of [...this.blocked]) if (!blocked.includes(user)) this.blocks(user, false);
-    for (const user of blocked) this.blocks(user, true);
+    for (const user of [...this.blocked]) if (!blocked.includes(user)) this.#block(user, false, false);
+    for (const user of blocked) this.#block(user, true, false);
     this.#told = this.#said;
     this.#tellState(); // it may have changed since
   }
@@ -95,10 +96,15 @@ export class Myself {
    * @param {boolean} on
    */
   blocks(user, on) {
+    this.#block(user, on, true);
+  }
+
+  /** @param {string} user @param {boolean} on @param {boolean} isNews */
+  #block(user, on, isNews) {
     if (this.blocked.has(user) === on) return;
     if (on) this.blocked.add(user);
     else this.blocked.delete(user);
-    this.options.blockChanged(user, on);
+    this.options.blockChanged(user, on, isNews);
   }
 
   /** Another user signs in: nothing of the former one holds. */

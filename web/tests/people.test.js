@@ -186,6 +186,41 @@ test("where what is held does not reach back to what was read, unread messages a
   await play.chat.close();
 });
 
+test("a welcome with blocks brings its own unread counts: nothing is asked for", async () => {
+  const play = new Play();
+  /** @type {number[]} */
+  const told = [];
+  play.chat.on("unread", ({ unread }) => void told.push(unread));
+  play.chat.connect();
+  const last = message(50, "dora");
+  const match = summary(50, { members: [...GROUP, { user: "dora", delivered: 50, read: 50 }], unread: 30, last });
+  const { socket } = await play.welcome([match], [], { blocked: ["bob", "carol"] });
+  await new Promise((resume) => setTimeout(resume, 0)); // behind what was begun meanwhile
+  assert.deepEqual(told, [30]);
+  assert.deepEqual(socket.inbox, []);
+  await play.chat.close();
+});
+
+test("two who are blocked at once are read away at once, and what is left is counted", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const members = [...GROUP, { user: "dora", delivered: 1, read: 1 }];
+  const pushes = [message(2), message(3, "carol"), message(4, "dora")];
+  const { socket } = await play.welcome([summary(1, { members })], pushes);
+  assert.equal(play.chat.unread, 3);
+  const counted = play.next("unread", ({ unread }) => unread === 1);
+  socket.push({ type: "blocked", user: "bob", on: true });
+  socket.push({ type: "blocked", user: "carol", on: true });
+  const asked = await socket.expect("history");
+  assert.equal(play.chat.unread, 3);
+  const messages = [message(4, "dora"), skip(3), skip(2), skip(1)];
+  socket.ok(asked, { match: "m1", messages, complete: true });
+  await counted;
+  const again = socket.inbox.filter(({ type }) => type === "history" || type === "matches");
+  assert.deepEqual(again, []);
+  await play.chat.close();
+});
+
 test("so is the line of a call that they made", async () => {
   const play = new Play();
   play.chat.connect();
@@ -220,6 +255,51 @@ test("what an earlier page kept is read anew when blocks have changed since; a m
     socket.inbox.filter(({ type }) => type === "history"),
     [],
   );
+  await after.chat.close();
+});
+
+test("what was skipped when an earlier page kept it stays while the blocks do", async () => {
+  const storage = new MemoryStorage();
+  const before = new Play({ storage });
+  before.chat.connect();
+  await before.welcome([group(1, { last: skip(1) })], [skip(2)], { blocked: ["bob"] });
+  await before.chat.close();
+
+  const after = new Play({ storage });
+  after.chat.connect();
+  const told = after.next("message");
+  const { socket } = await after.welcome([group(3)], [message(3, "carol")], { blocked: ["bob"] });
+  assert.equal((await told).seq, 3);
+  includes(await socket.expect("receipt"), { match: "m1", delivered: 3 });
+  assert.deepEqual(socket.inbox, []);
+  assert.deepEqual(texts(after.chat.entries("m1").entries), ["skip", "skip", "text 3"]);
+  await after.chat.close();
+});
+
+test("what was skipped is read anew when the block is over; the page says what was delivered and what calls are over", async () => {
+  const storage = new MemoryStorage();
+  const before = new Play({ storage });
+  before.chat.connect();
+  await before.welcome([group(1, { last: skip(1) })], [], { blocked: ["bob", "mallory"] });
+  await before.chat.close();
+
+  const after = new Play({ storage });
+  after.chat.connect();
+  const reset = after.next("match", ({ change }) => change === "reset");
+  const call = { type: "call", match: "m1", call: "c", caller: "carol", media: "audio", started_at: 1 };
+  const rings = { ...call, seq: 2, created_at: NOW + 2, state: "ringing", participants: ["carol"] };
+  const over = { ...call, seq: 3, created_at: NOW + 3, state: "completed", duration_ms: 1 };
+  const { socket } = await after.welcome([group(3)], [rings, over], { blocked: ["mallory"] });
+  /** @type {string[]} */
+  const ongoing = [];
+  after.chat.calls.on("ongoing", ({ match }) => void ongoing.push(match));
+  const messages = [over, rings, message(1)];
+  socket.ok(await socket.expect("history"), { match: "m1", messages, complete: true });
+  await reset;
+  assert.deepEqual(texts(after.chat.entries("m1").entries), ["text 1", "call", "call"]);
+  assert.deepEqual(ongoing, ["m1", "m1"]);
+  assert.equal(after.chat.calls.ongoing("m1"), undefined);
+  includes(await socket.expect("receipt"), { match: "m1", delivered: 3 });
   await after.chat.close();
 });
 
