@@ -125,7 +125,7 @@ export class Conversation {
       chat.on("typing", (event) => ours(event) && this.#showTyping(event.users)),
       chat.on("presence", () => this.#showHead()),
       chat.on("blocked", () => {
-        this.#showHead();
+        this.#refresh();
         this.#showCut();
         this.#showOngoing();
       }),

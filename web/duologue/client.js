@@ -211,13 +211,13 @@ export class Duologue extends Emitter {
 
   /** The matches known here, the one with the newest entry first. */
   matches() {
-    return this.#matches.newestFirst().map((log) => view(log));
+    return this.#matches.newestFirst().map((log) => view(log, this.blocked));
   }
 
   /** One match, or undefined. @param {string} match */
   match(match) {
     const log = this.#matches.logs.get(match);
-    return log && view(log);
+    return log && view(log, this.blocked);
   }
 
   /** There are matches older than those in `matches()`: `moreMatches()` reads the next 100. */
@@ -675,12 +675,13 @@ export class Duologue extends Emitter {
   }
 }
 
-/** @param {MatchLog} log @returns {MatchView} */
-function view(log) {
+/** @param {MatchLog} log @param {ReadonlySet<string>} blocked @returns {MatchView} */
+function view(log, blocked) {
   const members = [...log.members].map(([user, { delivered, read }]) => ({ user, delivered, read }));
   const others = members.filter(({ user }) => user !== log.me);
-  // Receipts of those with whom a block stands are not told: nobody waits for them.
-  const told = others.filter(({ delivered }) => delivered > 0);
+  // Receipts of those with whom a block stands are not told: nobody waits for them while there is anybody else.
+  const told = others.filter(({ user }) => !blocked.has(user) && !log.members.get(user)?.isHidden);
+  const awaited = told.length ? told : others;
   return {
     match: log.match,
     members,
@@ -690,8 +691,8 @@ function view(log) {
     last_at: log.lastAt,
     last: log.last,
     read: log.mine.read,
-    delivered_to_all: told.length ? Math.min(...told.map(({ delivered }) => delivered)) : 0,
-    read_by_all: told.length ? Math.min(...told.map(({ read }) => read)) : 0,
+    delivered_to_all: awaited.length ? Math.min(...awaited.map(({ delivered }) => delivered)) : 0,
+    read_by_all: awaited.length ? Math.min(...awaited.map(({ read }) => read)) : 0,
     private_read: log.privateRead,
   };
 }

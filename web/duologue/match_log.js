@@ -28,7 +28,10 @@ const PENDING_MAX = 500;
 const STORED_MAX = 60;
 
 export class MatchLog {
-  /** Everyone in the match and how far they are. @type {Map<string, {delivered: number, read: number}>} */
+  /**
+   * Everyone in the match and how far they are; `isHidden`: as far as was seen, no more is told for a block.
+   * @type {Map<string, {delivered: number, read: number, isHidden?: boolean}>}
+   */
   members = new Map();
   /** The newest entry that was applied; null while the log is being read anew. @type {Cursor | null} */
   cursor = null;
@@ -321,7 +324,8 @@ export class MatchLog {
       members.map(({ user, delivered, read }) => {
         const seen = (user !== this.me && before.get(user)) || { delivered: 0, read: 0 };
         const kept = (/** @type {number} */ told, /** @type {number} */ had) => Math.max(told, Math.min(had, last_seq));
-        return [user, { delivered: kept(delivered, seen.delivered), read: kept(read, seen.read) }];
+        const isHidden = user !== this.me && delivered === 0; // who is in a match has at least its first entry
+        return [user, { delivered: kept(delivered, seen.delivered), read: kept(read, seen.read), isHidden }];
       }),
     );
   }

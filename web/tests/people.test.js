@@ -322,23 +322,36 @@ test("a page that does not come before the connection goes is told as a reset by
 test("receipts that a block hides are not waited for, and what was seen stays seen", async () => {
   const play = new Play();
   play.chat.connect();
-  const members = GROUP.map(({ user }) => ({ user, delivered: 4, read: user === "bob" ? 4 : 3 }));
-  const { socket } = await play.welcome([summary(4, { members })]);
-  includes(play.chat.match("m1") ?? {}, { read_by_all: 3, delivered_to_all: 4 });
+  const at = (/** @type {Record<string, number>} */ seqs) =>
+    GROUP.map(({ user }) => ({ user, delivered: seqs[user] ?? 9, read: seqs[user] ?? 9 }));
+  const { socket } = await play.welcome([summary(9, { members: at({ bob: 4, carol: 3 }) })]);
+  includes(play.chat.match("m1") ?? {}, { read_by_all: 3, delivered_to_all: 3 });
   socket.cut();
   play.chat.connect();
-  const kept = GROUP.map(({ user }) =>
-    user === "bob" ? { user, delivered: 0, read: 0 } : { user, delivered: 9, read: 9 },
-  );
-  await play.welcome([summary(9, { members: kept })]);
+  const { socket: second } = await play.welcome([summary(9, { members: at({ bob: 0, carol: 3 }) })]);
+  includes(play.chat.match("m1") ?? {}, { read_by_all: 3 });
+  second.push({ type: "receipt", match: "m1", user: "carol", delivered: 9, read: 9 });
+  includes(play.chat.match("m1") ?? {}, { read_by_all: 9, delivered_to_all: 9 });
+  second.push({ type: "receipt", match: "m1", user: "bob", delivered: 8, read: 7 }); // shown again
+  includes(play.chat.match("m1") ?? {}, { read_by_all: 7, delivered_to_all: 8 });
+  second.push({ type: "blocked", user: "bob", on: true });
+  includes(play.chat.match("m1") ?? {}, { read_by_all: 9, delivered_to_all: 9 });
+  await play.chat.close();
+});
+
+test("in a match of two what the other had read when they were blocked stays read, and no more is", async () => {
+  const play = new Play();
+  play.chat.connect();
+  const members = GROUP.slice(0, 2).map(({ user }) => ({ user, delivered: 4, read: 4 }));
+  const { socket } = await play.welcome([summary(5, { members })]);
+  socket.push({ type: "blocked", user: "bob", on: true });
+  includes(play.chat.match("m1") ?? {}, { read_by_all: 4, delivered_to_all: 4 });
+  socket.cut();
+  play.chat.connect();
+  const hidden = members.map((member) => (member.user === "bob" ? { user: "bob", delivered: 0, read: 0 } : member));
+  await play.welcome([summary(5, { members: hidden })], [], { blocked: ["bob"] });
   includes(play.chat.match("m1") ?? {}, { read_by_all: 4, delivered_to_all: 4 });
   await play.chat.close();
-
-  const fresh = new Play();
-  fresh.chat.connect();
-  await fresh.welcome([summary(9, { members: kept })]);
-  includes(fresh.chat.match("m1") ?? {}, { read_by_all: 9, delivered_to_all: 9 });
-  await fresh.chat.close();
 });
 
 test("a message that cannot be delivered fails once and says so; sent again, it keeps its key", async () => {
