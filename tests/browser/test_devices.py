@@ -66,11 +66,13 @@ async def test_a_duplicated_tab_does_not_throw_its_original_out(new_person: NewP
 
 
 async def test_signing_out_ends_it_for_this_tab_only(new_person: NewPerson) -> None:
-    """The card is there again, and stays after a reload."""
+    """The card is there again, and stays after a reload; the number on the app's picture is gone."""
     ada = await new_person("Ada")
     other = await new_person("Ada", ada.context)
+    await ada.page.evaluate("navigator.clearAppBadge = async () => { window.badge = 'cleared'; }")
     await ada.page.get_by_role("button", name="Sign out").click()
     await expect(ada.page.get_by_label("Your name")).to_be_focused()
+    assert await ada.page.evaluate("window.badge") == "cleared"
     await ada.page.reload()
     await expect(ada.page.get_by_label("Your name")).to_be_visible()
     await expect(other.page.get_by_role("heading", name="Chats")).to_be_visible()

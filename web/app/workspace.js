@@ -162,6 +162,7 @@ export class Workspace {
     await this.chat.close();
     history.replaceState(null, "", location.pathname);
     document.title = "Duologue";
+    void navigator.clearAppBadge?.().catch(() => {});
     this.signedOut(why);
   }
 }

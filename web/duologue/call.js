@@ -70,7 +70,7 @@ export class Call extends Emitter {
   /** Nobody's relay could be had: connections through strict firewalls may fail. */
   degraded = false;
 
-  /** @type {Map<string, {info: PeerInfo, link: PeerLink, away: boolean, theirLevel?: QualityLevel}>} */
+  /** @type {Map<string, {info: PeerInfo, link: PeerLink, away: boolean, theirLevel?: QualityLevel | undefined}>} */
   #peers = new Map();
   /** @type {Set<string>} */
   #ringing = new Set();
@@ -332,6 +332,7 @@ export class Call extends Emitter {
     if (known) {
       known.info.media = info.media;
       known.away = info.state === "reconnecting";
+      known.theirLevel = undefined; // told on change only, and that may have been missed
       return;
     }
     /** @type {PeerLink} */

@@ -221,6 +221,7 @@ test("after a lost socket the seat is taken again and both sides send what the o
   signal(socket, 1, { description: { type: "answer", sdp: "v=0" } });
   await until(() => pc.signalingState === "stable");
   pc.become("connected");
+  socket.push({ type: "call.quality", call: "c1", peer: "his", level: "poor" });
   const lost = play.next("status", ({ state }) => state === "offline");
   socket.cut();
   await lost;
@@ -232,6 +233,7 @@ test("after a lost socket the seat is taken again and both sides send what the o
   assert.deepEqual([resume.peer, resume.have], ["me", { his: 1 }]);
   second.ok(resume, { ...SEAT, state: "active", peers: [bob(false)], ringing: [] });
   const again = await second.expect("call.signal");
+  assert.equal(call.participants[0]?.theirLevel, undefined); // a change may have been missed
   assert.deepEqual([again.n, again.description], [1, offer.description]);
   second.ok(again);
   assert.equal((await second.expect("call.state")).ice, "connected");
