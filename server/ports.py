@@ -33,7 +33,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.notices import Notice
-from server.core.people import Person, PresenceWish, PrivateReadSet, Unread
+from server.core.people import Arrivals, Person, PresenceWish, PrivateReadSet, Unread
 from server.core.presence import ACTIVE, Departure, Shown
 from server.core.revocations import Revocation, RevocationPage
 from server.core.routes import Route
@@ -170,10 +170,8 @@ class Store(Protocol):
     async def people(self, users: Sequence[UserId]) -> Sequence[Person]:
         """Read what is kept of each user."""
 
-    async def welcome_people(
-        self, users: Sequence[UserId], limit: int
-    ) -> tuple[Sequence[SummaryPage], Sequence[Person]]:
-        """`welcome`, and `people` not older than that; together they cost little more than one."""
+    async def arriving(self, users: Sequence[UserId], limit: int) -> Arrivals:
+        """`welcome`, and not older than that `people` and `live_calls`: what users who connect are told, in one call."""
 
     async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
         """Have `user` block `other`, or take it back; tell whether that is news.

@@ -6,7 +6,7 @@ are written as the socket drains, at most one page of PAGE_MAX_BYTES at a time, 
 outbox.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 
@@ -17,6 +17,7 @@ from protocol.from_client import Hello
 from protocol.from_server import Error, Gap, Limits, MatchLeft, Reset, SyncedMatch, Timers, Welcome
 from protocol.ids import Cursor, MatchId, SessionId, UserId
 from protocol.limits import RESUME_ENTRIES_MAX, SYNC_CURSORS_MAX
+from server.core.calls import CallRow
 from server.core.log import Refused, SummaryPage, SyncResult
 from server.core.people import Person
 from server.core.summaries import SUMMARIES_MAX_BYTES, cut_summaries
@@ -28,8 +29,8 @@ from server.reads import Reads
 from server.telemetry import Telemetry
 from server.views import Arrival, Views
 
-Arrived = Callable[[Peer, Person], None]
-# A connection is about to be welcomed, and this is what is kept of its user.
+Arrived = Callable[[Peer, Person, Sequence[CallRow]], None]
+# A connection is about to be welcomed; this is what is kept of its user, and these are the live calls of the user's matches.
 Registered = Callable[[UserId, SessionId, Callable[[], None]], None]
 # Calls back when frames that are routed from then on reach the connection.
 
@@ -101,7 +102,7 @@ class _Resume:
             refresh = partial(self._parts.people.refresh, (self._peer.user,))
             self._parts.reads.submit(refresh, self._peer.shield(self._refreshed))
             return
-        self._arrived(self._peer, person)
+        self._arrived(self._peer, person, arrival.calls)
         self._welcome(arrival.page, person)
 
     def _refreshed(self, refused: Refused | None) -> None:

@@ -4,7 +4,7 @@ Durable requests go to the journal, reads to the reader lanes; both call back in
 authorised by the hub's members and delivered at once.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, TypeVar, assert_never
 
@@ -33,6 +33,7 @@ from protocol.from_server import Degraded, Error, GoingAway, Ok, OwnPresence, Se
 from protocol.ids import RequestId, Seq, SessionId, UserId
 from server.attention import Attention, own
 from server.calls.exchange import Exchange
+from server.core.calls import CallRow
 from server.core.log import NOT_MEMBER, Append, Appended, Mark, Marked, MatchState, MembersSet, Refused
 from server.core.notices import Kick
 from server.core.people import NOBODY, Person, PresenceWish
@@ -280,13 +281,13 @@ class Router:
 
     # ---- people
 
-    def _arrived(self, instead_of: SessionId | None, peer: Peer, person: Person) -> None:
+    def _arrived(self, instead_of: SessionId | None, peer: Peer, person: Person, calls: Sequence[CallRow]) -> None:
         """A connection is about to be welcomed: from now on it counts, and nobody needs the one that it takes over from.
 
-        Of live calls it is told behind its welcome.
+        Of live calls it is told behind its welcome, as of everything that is sent from now on.
         """
         self._parts.attention.arrived(peer, person)
-        self._parts.calls.opened(peer)
+        self._parts.calls.opened(peer, calls)
         if instead_of is not None:
             self._replace(peer, instead_of)
 

@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 from protocol.from_server import MatchSummary, SyncedMatch
 from protocol.ids import MatchId, Micros, UserId
 from protocol.limits import PAGE_MAX_BYTES, RESUME_ENTRIES_MAX
+from server.core.calls import CallRow
 from server.core.log import Cursors, EntryPage, Refused, SummaryPage, SyncResult
 from server.core.people import Person, Unread, entries_for, is_group, receipts_for, summary_for
 from server.people import People
@@ -19,18 +20,21 @@ from server.ports import Store
 
 
 class Arrival(Struct, frozen=True):
-    """What a user who connects is welcomed with: their newest matches, as they see them, and what is kept of them."""
+    """What a user who connects is told: their newest matches, as they see them, what is kept of them, and the live calls of
+    all their matches.
+    """
 
     page: SummaryPage
     person: Person
+    calls: tuple[CallRow, ...] = ()
 
 
 async def arrivals(store: Store, users: Sequence[UserId], limit: int) -> Sequence[Arrival]:
-    """Read the newest `limit` matches of each user, many users at once."""
-    pages, people = await store.welcome_people(users, limit)
+    """Read the newest `limit` matches of each user, and what else they are told, many users at once."""
+    found = await store.arriving(users, limit)
     return [
-        Arrival(await _shown(store, user, person, page), person)
-        for user, person, page in zip(users, people, pages, strict=True)
+        Arrival(await _shown(store, user, person, page), person, calls)
+        for user, person, page, calls in zip(users, found.people, found.pages, found.calls, strict=True)
     ]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -10,7 +11,6 @@ from msgspec import Struct
 
 from protocol.calls import CallId, CallRequest
 from protocol.ids import MatchId, UserId
-from server.calls.arrivals import CallArrivals
 from server.calls.book import CallBook, decode_call
 from server.calls.changes import news_of
 from server.calls.desk import Desk, DeskParts
@@ -80,7 +80,7 @@ class ExchangeParts(Struct, frozen=True):
 class Exchange:
     """The switchboard of calls. Run each of `work` for as long as the node lives."""
 
-    __slots__ = ("_arrivals", "_book", "_desk", "_parts", "_room", "_signals", "_updates", "rounds", "work")
+    __slots__ = ("_book", "_desk", "_parts", "_room", "_signals", "_updates", "rounds", "work")
 
     def __init__(self, parts: ExchangeParts) -> None:
         self._parts = parts
@@ -118,11 +118,10 @@ class Exchange:
                 starts_per_min=parts.limits.starts_per_min,
             )
         )
-        self._arrivals = CallArrivals(parts.store, self._updates.greet)
         self.rounds = CallRounds(
             RoundsParts(parts.store, self._room, self._desk, parts.node, parts.is_alone, parts.telemetry)
         )
-        self.work: tuple[Work, ...] = (self._arrivals.run, self.rounds.run)
+        self.work: tuple[Work, ...] = (self.rounds.run,)
 
     # ---- connections
 
@@ -130,19 +129,26 @@ class Exchange:
         """Answer a request, or begin to."""
         self._room.asked(peer, request)
 
-    def opened(self, peer: Peer) -> None:
-        """A connection is registered: it is told of live calls behind its welcome."""
-        self._arrivals.came(peer)
+    def opened(self, peer: Peer, rows: Sequence[CallRow]) -> None:
+        """A connection is about to be welcomed, and these are live: it rings, goes on or may join."""
+        self._updates.greet(peer, rows)
 
     def person_known(self, peer: Peer) -> None:
         """It is known whom a block parts the peer's user from: of the calls that were kept from it, it is told now."""
         calls = self._updates.withheld.pop(peer, None)
-        if calls is not None:
-            self._arrivals.came(peer, calls)
+        if calls is None:
+            return
+
+        def found(rows: Sequence[tuple[CallRow, ...]] | Refused) -> None:
+            if not isinstance(rows, Refused):
+                self._updates.greet(peer, [row for row in rows[0] if row.call in calls])
+            elif peer.is_live:  # When something is known of them anew.
+                self._updates.withheld[peer] = calls
+
+        self._parts.reads.submit(partial(self._parts.store.live_calls, (peer.user,)), peer.shield(found))
 
     def lost(self, peer: Peer) -> None:
         """A connection has gone."""
-        self._arrivals.went(peer)
         self._updates.withheld.pop(peer, None)
         self._room.lost(peer)
 
@@ -224,7 +230,7 @@ class Exchange:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is under way; what waits for the store to come back is not."""
-        return not self._desk.under_way and (self._arrivals.is_held or not len(self._arrivals))
+        return not self._desk.under_way
 
     def measure(self, numbers: Telemetry) -> None:
         """Write how many there are of what comes and goes."""

@@ -32,7 +32,7 @@ class CallUpdates(Struct, frozen=True):
     withheld: dict[Peer, frozenset[CallId]]
 
     def greet(self, peer: Peer, rows: Sequence[CallRow]) -> None:
-        """Have a connection that has just come ring, resume or offer to join."""
+        """Have a connection that has just come ring, resume or offer to join; it is registered, so that news reach it, too."""
         for row in rows:
             known = self.book.learn(row)
             if not peer.is_live or known.call.is_over:

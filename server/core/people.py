@@ -24,7 +24,8 @@ from protocol.from_server import (
 )
 from protocol.ids import MatchId, Seq, UserId
 from protocol.limits import BLOCKS_MAX
-from server.core.log import Refused, refused
+from server.core.calls import CallRow
+from server.core.log import Refused, SummaryPage, refused
 
 BLOCKED: Final = refused(ErrorCode.REFUSED)
 # What both sides are told of a message between them: that one was blocked is nobody's business.
@@ -79,6 +80,14 @@ class PresenceWish(Struct, frozen=True):
             presence.text if self.text is None else self.text,
             presence.last_seen if self.last_seen is None else self.last_seen,
         )
+
+
+class Arrivals(Struct, frozen=True):
+    """What users who connect are told, of each in its place: newest matches, what is kept of them, live calls."""
+
+    pages: Sequence[SummaryPage]
+    people: Sequence[Person]
+    calls: Sequence[tuple[CallRow, ...]]
 
 
 class Unread(Struct, frozen=True):

@@ -227,6 +227,7 @@ async def test_a_user_finds_the_live_calls_of_their_matches(world: World) -> Non
     other = changed(await record(world).change_call(second))
     assert await live(world, BOB) == (first.row, other.row)
     assert await live(world, ALICE) == (first.row,)
+    assert list((await world.store.arriving([BOB, ALICE], 9)).calls) == [(first.row, other.row), (first.row,)]
     await world.make(CAROL, ALICE, match="m2")
     assert await live(world, BOB) == (first.row,)
     assert await live(world, UserId("nobody")) == ()

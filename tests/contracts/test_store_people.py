@@ -71,10 +71,11 @@ async def test_who_is_welcomed_is_read_together_with_their_matches(world: World)
     await world.make(ALICE, BOB)
     await block(world, ALICE, CAROL)
     users = [CAROL, ALICE, UserId("nobody"), UserId("nul\0"), ALICE]
-    pages, people = await world.store.welcome_people(users, 9)
-    assert list(pages) == list(await world.store.welcome(users, 9))
+    found = await world.store.arriving(users, 9)
+    assert list(found.pages) == list(await world.store.welcome(users, 9))
     blocks_carol = Person(blocked=frozenset({CAROL}))
-    assert list(people) == [Person(blocked_by=frozenset({ALICE})), blocks_carol, NOBODY, NOBODY, blocks_carol]
+    assert list(found.calls) == [()] * len(users)
+    assert list(found.people) == [Person(blocked_by=frozenset({ALICE})), blocks_carol, NOBODY, NOBODY, blocks_carol]
 
 
 async def test_nobody_writes_in_a_match_of_two_while_one_blocks_the_other(world: World) -> None:

@@ -437,7 +437,7 @@ async def _finished(reads: Reads) -> None:
 def lanes_of(board: Switchboard) -> tuple[Callable[[], Coroutine[None, None, None]], ...]:
     """Return what has to run; rounds are the test's."""
     asked = [lane for reads in board.lanes_of_reads for lane in reads.lanes]
-    return (*board.journal.lanes, *asked, *board.exchange.work[:1], board.people.run)
+    return (*board.journal.lanes, *asked, board.people.run)
 
 
 @asynccontextmanager

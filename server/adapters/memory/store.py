@@ -50,6 +50,7 @@ from server.core.pages import DEDUP_US, END, Budget, can_be_stored, cut_page, is
 from server.core.people import (
     BLOCKED,
     TOO_MANY_BLOCKS,
+    Arrivals,
     Person,
     PresenceWish,
     PrivateReadSet,
@@ -190,11 +191,9 @@ class MemoryStore:
         self._check_open()
         return [self._people.person(user) for user in users]
 
-    async def welcome_people(
-        self, users: Sequence[UserId], limit: int
-    ) -> tuple[Sequence[SummaryPage], Sequence[Person]]:
-        """Read the newest matches of each user, and what is kept of them."""
-        return await self.welcome(users, limit), await self.people(users)
+    async def arriving(self, users: Sequence[UserId], limit: int) -> Arrivals:
+        """Read what users who connect are told."""
+        return Arrivals(await self.welcome(users, limit), await self.people(users), await self.live_calls(users))
 
     async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
         """Block, or take it back."""

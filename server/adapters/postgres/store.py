@@ -5,6 +5,7 @@ connections of their own, one for each lane of the journal; reads share others. 
 so that nodes whose clocks differ make one order.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -47,7 +48,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import END
-from server.core.people import Person, PresenceWish, PrivateReadSet, Unread
+from server.core.people import Arrivals, Person, PresenceWish, PrivateReadSet, Unread
 from server.core.revocations import Revocation, RevocationPage
 from server.core.routes import Route
 from server.ports import Clock, StoreUnavailable, StoreUnusable
@@ -297,11 +298,11 @@ class PostgresStore:
         """Read what is kept of each user."""
         return await self._reader.people(users)
 
-    async def welcome_people(
-        self, users: Sequence[UserId], limit: int
-    ) -> tuple[Sequence[SummaryPage], Sequence[Person]]:
-        """Read the newest matches of each user, and what is kept of them."""
-        return await self.welcome(users, limit), await self.people(users)
+    async def arriving(self, users: Sequence[UserId], limit: int) -> Arrivals:
+        """Read what users who connect are told, in two round trips."""
+        pages = await self.welcome(users, limit)
+        people, calls = await asyncio.gather(self.people(users), self.live_calls(users))
+        return Arrivals(pages, people, calls)
 
     async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
         """Block, or take it back."""

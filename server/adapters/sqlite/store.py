@@ -39,7 +39,7 @@ from server.core.log import (
     SyncResult,
 )
 from server.core.pages import END
-from server.core.people import Person, PresenceWish, PrivateReadSet, Unread
+from server.core.people import Arrivals, Person, PresenceWish, PrivateReadSet, Unread
 from server.core.revocations import Revocation, RevocationPage
 from server.ports import Clock
 
@@ -181,11 +181,11 @@ class SqliteStore:
         """Read what is kept of each user."""
         return await self._reader().run(lambda reader: reader.people(users))
 
-    async def welcome_people(
-        self, users: Sequence[UserId], limit: int
-    ) -> tuple[Sequence[SummaryPage], Sequence[Person]]:
-        """Read the newest matches of each user, and what is kept of them; one thread is woken for both."""
-        return await self._reader().run(lambda reader: (reader.summaries(users, END, limit), reader.people(users)))
+    async def arriving(self, users: Sequence[UserId], limit: int) -> Arrivals:
+        """Read what users who connect are told; one thread is woken for all of it."""
+        return await self._reader().run(
+            lambda reader: Arrivals(reader.summaries(users, END, limit), reader.people(users), reader.live_calls(users))
+        )
 
     async def set_block(self, user: UserId, other: UserId, *, is_on: bool) -> bool | Refused:
         """Block, or take it back."""

@@ -6,6 +6,7 @@ import pytest
 from typing_extensions import override
 
 from protocol.calls import CallId
+from protocol.close_codes import CloseCode
 from protocol.ids import MatchId, UserId
 from server.adapters.memory.store import MemoryStore
 from server.calls.rounds import STORE_BACK_S
@@ -127,15 +128,19 @@ async def test_a_change_whose_answer_was_lost_happens_once(board: Switchboard, s
     assert (await accept(bob, seat["call"]))["type"] == "ok"
 
 
-async def test_those_who_come_meanwhile_are_told_when_it_is_back(board: Switchboard, store: AwayStore) -> None:
+async def test_those_who_come_meanwhile_are_told_when_they_come_again(board: Switchboard, store: AwayStore) -> None:
+    """Nobody is welcome without what they have to be told."""
     alice = await board.enter("alice")
     await start(alice)
     store.is_away = True
-    bob = await board.enter("bob")
-    assert await rest(bob) == []
+    bob = board.connect()
+    (refused,) = await bob.ask(type="hello", id=1, token=board.token("bob"))
+    assert (refused["code"], bob.line.closed) == (
+        "unavailable",
+        (CloseCode.UNAVAILABLE, "the store cannot answer"),
+    )
     store.is_away = False
-    await board.exchange._arrivals.read()
-    assert types(await rest(bob)) == ["call.incoming"]
+    assert types(await rest(await board.enter("bob"))) == ["call.incoming"]
 
 
 async def test_a_fault_ends_one_event_and_no_other(board: Switchboard, store: AwayStore) -> None:
