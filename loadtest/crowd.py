@@ -198,9 +198,8 @@ class Crowd:
         return self.scene.chance.choice(here) if here else None
 
     def _pause(self, device: Device, seconds: float) -> None:
-        # In a pause, or gone on purpose: the end of this one would bring back a device that is coming back already.
-        if device.is_ready and not device.away:
-            device.pause()
+        # The end of a pause within another would bring back a device that has left meanwhile, and comes back by itself.
+        if device.pause():
             asyncio.get_running_loop().call_later(seconds, device.resume)
 
     def _hide(self, device: Device, seconds: float) -> None:

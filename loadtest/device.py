@@ -1,11 +1,12 @@
 """One device of one user, cheap enough for ten thousand in a process: no task while nothing happens, no object an entry.
 
 The rules are those of docs/protocol.md, as in `loadtest.resuming`, which keeps everything it saw and costs ten times as
-much.
+much. Sent away it is welcome elsewhere before it leaves, as apps on duologue.js are; a call by canned SDP is forgotten then.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -21,7 +22,7 @@ from loadtest.meters import PRESENCE_CHANGED, PRESENCE_SEEN
 from loadtest.outgoing import Outgoing
 from loadtest.scene import Scene, User, close_within
 from protocol.calls import CallPush
-from protocol.close_codes import comes_back
+from protocol.close_codes import CloseCode, comes_back
 from protocol.errors import CATALOGUE
 from protocol.from_client import (
     ClientMessage,
@@ -53,7 +54,10 @@ _MESSAGE: Final = b'{"type":"message",'
 _OK: Final = b'{"type":"ok",'
 _TYPING: Final = b'{"type":"typing",'
 _RECEIPT: Final = b'{"type":"receipt",'
+_GOING_AWAY: Final = b'{"type":"going_away",'
 WELCOME_WITHIN_S: Final = 30.0
+REPLACED_WITHIN_S: Final = 2.0
+# The server closes the connection that was taken over from; until then what comes over it counts.
 _RETRY_FIRST_S: Final = 0.2
 _RETRY_MAX_S: Final = 10.0
 _REFUSED_RETRY_S: Final = 1.0
@@ -85,7 +89,8 @@ class Device:
         "_connection",
         "_dialled_us",
         "_failures",
-        "_go_away_s",
+        "_go_at_us",
+        "_is_coming",
         "_is_stopping",
         "_last_id",
         "_lost_us",
@@ -133,19 +138,30 @@ class Device:
         self._failures = 0
         self._lost_us = 0
         self._dialled_us = 0
-        self._go_away_s = 0.0
+        self._go_at_us = 0
+        # When the server asked it to leave for another.
+        self._is_coming = False
+        # `come` is under way, which nothing may begin a second time.
         self._is_stopping = False
         self._silent = False
 
     # ---- coming and going
 
     async def come(self, after_s: float = 0.0) -> None:
-        """Connect, say hello and wait for the welcome; on a failure try again later, until it is stopped."""
+        """Connect, say hello and wait for the welcome; on a failure try again later, until it is stopped.
+
+        A connection that it has serves until the welcome, and is left then.
+        """
+        self._is_coming = True
         if after_s:
             await asyncio.sleep(after_s)
         while not self._is_stopping and not await self._come_once():
             self._failures += 1
             await asyncio.sleep(min(_RETRY_FIRST_S * 2.0**self._failures, _RETRY_MAX_S) * self._scene.chance.random())
+
+    def _come_back(self, after_s: float = 0.0) -> None:
+        self._is_coming = True
+        self._scene.spawn(self.come(after_s))
 
     async def _come_once(self) -> bool:
         scene = self._scene
@@ -154,11 +170,12 @@ class Device:
         connection: Connection | None = None
         try:
             async with asyncio.timeout(WELCOME_WITHIN_S):
-                self._connection = connection = await open_connection(
-                    scene.url, partial(self._hear_welcome, welcomed), tls=scene.tls
-                )
+                # The server says nothing before the hello.
+                connection = await open_connection(scene.url, lambda _: None, tls=scene.tls)
+                connection.on_text = partial(self._hear_welcome, connection, welcomed)
                 connection.closed.add_done_callback(partial(self._lost, connection, welcomed))
-                self._say_hello()
+                was_hidden = self.is_hidden
+                self._say_hello(connection)
                 await welcomed
         except (OSError, HandshakeRefused, _NotWelcome) as problem:
             self.trouble = _named(problem)
@@ -166,50 +183,50 @@ class Device:
             if connection is not None:
                 connection.abort()
             return False
+        if self.is_hidden != was_hidden:
+            self.tell(ClientStateSet(self._client_state()))
         return True
 
-    def _say_hello(self) -> None:
+    def _say_hello(self, connection: Connection) -> None:
         self.connects += 1
-        self.outgoing.connection = self.connects
         known = [held for held in self.inbox.held.values() if held.last][:HELLO_CURSORS_MAX]
-        cursors = {held.match: held.cursor for held in known}
-        device = DeviceId(self.name) if self.name else None
-        state = ClientState.INACTIVE if self.is_hidden else ClientState.ACTIVE
-        self.tell(
-            Hello(
-                self.next_id(),
-                self.user.token,
-                device=device,
-                session=self._session,
-                cursors=cursors,
-                client_state=state,
-            )
+        hello = Hello(
+            self.next_id(),
+            self.user.token,
+            device=DeviceId(self.name) if self.name else None,
+            session=self._session,
+            cursors={held.match: held.cursor for held in known},
+            client_state=self._client_state(),
         )
+        connection.write(text_frame(_encode(hello)))
 
-    def _hear_welcome(self, welcomed: "asyncio.Future[None]", payload: bytes) -> None:
+    def _client_state(self) -> ClientState:
+        return ClientState.INACTIVE if self.is_hidden else ClientState.ACTIVE
+
+    def _hear_welcome(self, connection: Connection, welcomed: "asyncio.Future[None]", payload: bytes) -> None:
         if welcomed.done():
             return
         heard = _decode_push(payload)
         if isinstance(heard, Welcome):
-            self._welcome(heard)
+            self._welcome(connection, heard)
             welcomed.set_result(None)
         elif isinstance(heard, Error):
             welcomed.set_exception(_NotWelcome(heard.code))
 
-    def _welcome(self, welcome: Welcome) -> None:
-        assert self._connection is not None
+    def _welcome(self, connection: Connection, welcome: Welcome) -> None:
         scene, now_us = self._scene, self._scene.now_us()
-        self._connection.on_text = self._text
+        if self.is_ready:
+            self._leave_behind()
+        else:
+            self._note_coming(now_us)
+        self._connection, self._is_coming, self._go_at_us = connection, False, 0
+        connection.on_text = self._text
+        self.outgoing.connection = self.connects
         self._session, self._failures, self.is_ready, self._silent = welcome.session, 0, True, False
         scene.meters.time("connect", now_us - self._dialled_us)
-        if self._lost_us and not self.away:
-            scene.meters.time("comeback", now_us - self._lost_us)
         timers = welcome.timers
         scene.presence_bound_us = timers.presence_debounce_ms * 1000
         scene.silence_bound_us = (timers.ping_after_ms + timers.ping_timeout_ms + timers.presence_debounce_ms) * 1000
-        if not self.user.connected:
-            scene.meters.count(PRESENCE_CHANGED)
-        self.user.came(now_us)
         for summary in welcome.matches:
             held = self.inbox.held.get(summary.match)
             if held is None:
@@ -224,36 +241,80 @@ class Device:
             self.ask(PresenceWatch(0, self.user.partners), self._watching)
         self.outgoing.welcomed()
 
+    def _note_coming(self, now_us: int) -> None:
+        """Note that its user has one more device."""
+        if self._lost_us and not self.away:
+            self._scene.meters.time("comeback", now_us - self._lost_us)
+        self._lost_us = 0
+        if not self.user.connected:
+            self._scene.meters.count(PRESENCE_CHANGED)
+        self.user.came(now_us)
+
     def _lost(self, connection: Connection, welcomed: "asyncio.Future[None]", closed: "asyncio.Future[int]") -> None:
         if not welcomed.done():
             welcomed.set_exception(_NotWelcome(f"closed with {closed.result()}"))
             return
         if connection is not self._connection or not self.is_ready:
             return
-        scene, code = self._scene, closed.result()
+        scene, code, now_us = self._scene, closed.result(), self._scene.now_us()
         self.is_ready = False
-        self.user.went(scene.now_us(), silent=self._silent)
+        self.user.went(now_us, silent=self._silent)
         if not self.user.connected:
             scene.meters.count(PRESENCE_CHANGED)
+        self._forget_asked()
+        if self.away or self._is_stopping:
+            return
+        if self._is_coming and code == CloseCode.REPLACED:  # told sooner than the welcome that it makes room for
+            return
+        self._lost_us = now_us
+        scene.meters.count(f"closed with {code}")
+        if self._is_coming:
+            return
+        if comes_back(code):
+            told_s = max(0, self._go_at_us - now_us) / 1e6
+            self._come_back(told_s + _RETRY_FIRST_S * scene.chance.random())
+        else:
+            self.trouble = f"closed with {code}, which says not to come back"
+            scene.meters.count("gave up")
+
+    def _forget_asked(self) -> None:
+        """Have everything that has no answer asked again, or not at all: the connection that it was asked on is gone."""
         self.outgoing.lost()
         self.caller.lost()
         asked, self._asked = self._asked, {}
         for each in asked.values():
             each.refused(None)
-        if self.away or self._is_stopping:
-            return
-        self._lost_us = scene.now_us()
-        scene.meters.count(f"closed with {code}")
-        if comes_back(code):
-            told, self._go_away_s = self._go_away_s, 0.0
-            scene.spawn(self.come(told + _RETRY_FIRST_S * scene.chance.random()))
-        else:
-            self.trouble = f"closed with {code}, which says not to come back"
-            scene.meters.count("gave up")
+
+    def _sent_away(self, after_s: float) -> None:
+        self._go_at_us = self._scene.now_us() + int(after_s * 1e6)
+        asyncio.get_running_loop().call_later(after_s, self._move_from, self._connection)
+
+    def _move_from(self, connection: Connection | None) -> None:
+        """Connect elsewhere, unless it has left meanwhile."""
+        if connection is self._connection and self._is_free and not self._is_stopping:
+            self._come_back()
+
+    def _leave_behind(self) -> None:
+        """Go on elsewhere: what still comes over the connection so far counts, and what that server says of itself does not."""
+        old = self._connection
+        assert old is not None
+        self._scene.meters.count("moved elsewhere")
+        self._forget_asked()
+        old.on_text = self._text_behind
+        self._scene.spawn(_left(old))
+
+    def _text_behind(self, payload: bytes) -> None:
+        if not payload.startswith(_GOING_AWAY):
+            self._text(payload)
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether it is connected, and neither gone on purpose nor about to connect."""
+        return self.is_ready and not self.away and not self._is_coming
 
     def leave(self, back_after_s: float | None) -> None:
         """Say goodbye, and come back after a while (None: not by itself)."""
-        if self.is_ready and not self.away and self._connection is not None:
+        if self._is_free and self._connection is not None:
             self.away = True
             self._scene.spawn(self._leave(self._connection, back_after_s))
 
@@ -266,10 +327,10 @@ class Device:
 
     def drop(self, back_after_s: float) -> None:
         """Lose the network without a word, and find it again after a while."""
-        if self.is_ready and not self.away and self._connection is not None:
+        if self._is_free and self._connection is not None:
             self.away = self._silent = True
             self._connection.abort()
-            self._scene.spawn(self.come(back_after_s))
+            self._come_back(back_after_s)
 
     def cut(self) -> None:
         """Lose the connection by no wish of the user: it comes back at once, and what it missed counts."""
@@ -277,11 +338,13 @@ class Device:
             self._silent = True
             self._connection.abort()
 
-    def pause(self) -> None:
-        """Read nothing until `resume`."""
-        if self.is_ready and self._connection is not None:
-            self.away = True
-            self._connection.pause()
+    def pause(self) -> bool:
+        """Read nothing until `resume`; return whether that is to be called: one that is away, or moves, goes on as it is."""
+        if not self._is_free or self._connection is None:
+            return False
+        self.away = True
+        self._connection.pause()
+        return True
 
     def resume(self) -> None:
         """Read again."""
@@ -290,7 +353,7 @@ class Device:
         if self.is_ready:
             self.away, self.inbox.counts_from_us = False, self._scene.now_us()
         elif not self._is_stopping:  # closed as too slow meanwhile
-            self._scene.spawn(self.come())
+            self._come_back()
 
     def hide(self) -> None:
         """Go into the background, as a tab behind others or a phone in a pocket."""
@@ -408,7 +471,7 @@ class Device:
             case Reset(match) if match in self.inbox.held:
                 self.inbox.reset(match)
             case GoingAway(after_ms):
-                self._go_away_s = after_ms / 1000
+                self._sent_away(after_ms / 1000)
             case Error():
                 self._error(heard)
             case _:
@@ -461,6 +524,16 @@ class Device:
             held.is_asking = False
         if error is not None and CATALOGUE[error.code].temporary:
             asyncio.get_running_loop().call_later(_REFUSED_RETRY_S, self.inbox.ask_for, matches)
+
+
+async def _left(connection: Connection) -> None:
+    """Close a connection that was taken over from, when the server does not; with another code than a goodbye's."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(REPLACED_WITHIN_S):
+            await asyncio.shield(connection.closed)
+    if not connection.closed.done():
+        await close_within(5.0, connection.close(CloseCode.GOING_AWAY))
+        connection.abort()
 
 
 class _NotWelcome(Exception):

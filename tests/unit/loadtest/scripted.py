@@ -52,8 +52,12 @@ class Talk:
         """Answer the hello."""
         hello = await self.hear()
         assert isinstance(hello, Hello)
-        await self.say(welcome(hello.id, *matches))
+        await self.welcome(hello, *matches)
         return hello
+
+    async def welcome(self, hello: Hello, *matches: MatchSummary) -> None:
+        """Answer a hello that was heard."""
+        await self.say(welcome(hello.id, *matches))
 
 
 def welcome(request_id: RequestId, *matches: MatchSummary) -> Welcome:
