@@ -213,11 +213,7 @@ class Cluster:
 
     def master(self) -> PrivateRedis:
         """Return the server that is the master now, by the word of a Sentinel."""
-        if self._trio is None:
-            return self.redis
-        with redis.Redis(port=self._trio.ports[0], decode_responses=True) as sentinel:
-            named = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
-        return self._trio.master if int(named[1]) == self._trio.master.port else self._trio.replica
+        return self.redis if self._trio is None else self._trio.master_now()
 
     def fail_over(self) -> None:
         """Have the Sentinels make the replica the master."""

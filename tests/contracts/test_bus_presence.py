@@ -2,17 +2,21 @@
 
 import asyncio
 import random
+import time
+from itertools import count
 
 from msgspec import structs
 
 from protocol.from_client import LastSeen, OwnStatus
-from protocol.from_server import OwnPresence, PresenceChange, Status
+from protocol.from_server import OwnPresence, Presence, PresenceChange, Status
 from protocol.ids import SessionId, UserId
 from server.core.presence import HOUR_US, Departure, Shown
 from tests.support.bus_nodes import DEBOUNCE_S, Buses, BusNode
 
 ONLINE, OFFLINE = Status.ONLINE, Status.OFFLINE
-SLACK_US = 5_000_000
+SLACK_US = 60_000_000
+# On a busy machine the debounce may be over before the next step: then the same is done with somebody else.
+_number = count()
 
 
 async def test_who_is_watched_is_told_as_they_are_now(buses: Buses) -> None:
@@ -26,18 +30,29 @@ async def test_who_is_watched_is_told_as_they_are_now(buses: Buses) -> None:
 
 async def test_coming_is_told_at_once_and_going_after_the_debounce(buses: Buses) -> None:
     a, b = await buses.node(), await buses.node()
-    before = (await b.watch("alice"))["alice"]
-    await a.register(("alice", "1"))
-    came = await b.ear.status("alice", ONLINE)
-    await a.unregister(("alice", "1"))
-    assert (await b.watch("alice"))["alice"].status is ONLINE
-    went = await b.ear.status("alice", OFFLINE)
+    user, before, came, meanwhile = await came_and_lost(a, b)
+    assert meanwhile == structs.replace(came, change=None)
+    went = await b.ear.status(user, OFFLINE)
     assert before.v < came.v < went.v
     assert came.last_seen is None
     assert went.last_seen is not None
     assert went.v - SLACK_US < went.last_seen <= went.v - round(DEBOUNCE_S * 0.9 * 1_000_000)
     assert (came.change, went.change) == (PresenceChange.CAME, PresenceChange.LEFT)
-    assert (await b.watch("alice"))["alice"] == structs.replace(went, change=None)
+    assert (await b.watch(user))[user] == structs.replace(went, change=None)
+
+
+async def came_and_lost(a: BusNode, b: BusNode) -> tuple[str, Presence, Presence, Presence]:
+    """Return who came to `a` and was lost, and what `b` knew before, by then, and within the debounce."""
+    while True:
+        user = f"alice {next(_number)}"
+        before = (await b.watch(user))[user]
+        await a.register((user, "1"))
+        came = await b.ear.status(user, ONLINE)
+        lost_at = time.monotonic()
+        await a.unregister((user, "1"))
+        meanwhile = (await b.watch(user))[user]
+        if time.monotonic() - lost_at < 0.9 * DEBOUNCE_S:
+            return user, before, came, meanwhile
 
 
 async def test_a_node_that_watches_its_own_user_is_told_as_well(buses: Buses) -> None:
@@ -64,13 +79,25 @@ async def test_devices_on_several_nodes_are_counted(buses: Buses) -> None:
 
 async def test_who_is_back_within_the_debounce_was_never_away(buses: Buses) -> None:
     a, b = await buses.node(), await buses.node()
-    await b.watch("alice", "end")
-    await a.register(("alice", "1"), ("end", "0"))
-    await a.unregister(("alice", "1"))
-    await b.register(("alice", "2"))
+    await b.watch("end")
+    await a.register(("end", "0"))
+    user = await lost_and_back(a, b)
     await a.unregister(("end", "0"))
     await b.ear.status("end", OFFLINE)
-    assert [change.status for change in b.ear.changes if change.user == "alice"] == [ONLINE]
+    assert [change.status for change in b.ear.changes if change.user == user] == [ONLINE]
+
+
+async def lost_and_back(a: BusNode, b: BusNode) -> str:
+    """Return who was lost on `a` and came to `b` within the debounce."""
+    while True:
+        user = f"alice {next(_number)}"
+        await b.watch(user)
+        await a.register((user, "1"))
+        lost_at = time.monotonic()
+        await a.unregister((user, "1"))
+        await b.register((user, "2"))
+        if time.monotonic() - lost_at < 0.9 * DEBOUNCE_S:
+            return user
 
 
 async def test_who_is_watched_no_more_is_not_told(buses: Buses) -> None:

@@ -118,7 +118,8 @@ def private_redis(folder: Path, *options: str) -> Iterator[PrivateRedis]:
 class SentinelTrio:
     """A master, a replica and three Sentinels that agree on the master's name `SERVICE`."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, down_after_ms: int) -> None:
+        self._down_after_ms = down_after_ms
         self.master = stack.enter_context(private_redis(folder, "--repl-diskless-sync-delay", "0"))
         self.replica = stack.enter_context(private_redis(folder, "--replicaof", f"127.0.0.1 {self.master.port}"))
         self.ports = [free_port() for _ in range(3)]
@@ -136,6 +137,12 @@ class SentinelTrio:
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
         return f"redis+sentinel://{hosts}/{SERVICE}"
 
+    def master_now(self) -> PrivateRedis:
+        """Return whom the Sentinels name; on a busy machine they may have made the replica the master."""
+        with redis.Redis(port=self.ports[0], decode_responses=True) as sentinel:
+            named = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        return self.master if int(named[1]) == self.master.port else self.replica
+
     def _sentinel(self, folder: Path, port: int) -> AbstractContextManager[Program]:
         known = "".join(line for line in self._known.splitlines(keepends=True) if f" {port:040x}" not in line)
         file = folder / f"sentinel-{port}.conf"
@@ -143,7 +150,7 @@ class SentinelTrio:
             f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
             f"sentinel myid {port:040x}\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {self.master.port} 2\n"
-            f"sentinel down-after-milliseconds {SERVICE} 500\n"
+            f"sentinel down-after-milliseconds {SERVICE} {self._down_after_ms}\n"
             f"sentinel failover-timeout {SERVICE} 3000\n{known}",
             encoding="utf-8",
         )
@@ -152,10 +159,10 @@ class SentinelTrio:
 
 
 @contextmanager
-def sentinel_trio(folder: Path) -> Iterator[SentinelTrio]:
-    """Run one until the block ends."""
+def sentinel_trio(folder: Path, down_after_ms: int = 500) -> Iterator[SentinelTrio]:
+    """Run one until the block ends; a master that says nothing for so long is down."""
     with ExitStack() as stack:
-        yield SentinelTrio(folder, stack)
+        yield SentinelTrio(folder, stack, down_after_ms)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from server.adapters.redis.bus import RedisBus
 from server.adapters.redis.scripts import REAP
 from server.core.notices import Kick
 from server.core.presence import Departure
-from tests.support.bus_nodes import QUICK, WITHIN_S, Buses, BusNode, ending, redis_buses
+from tests.support.bus_nodes import PATIENT, QUICK, WITHIN_S, Buses, BusNode, ending, redis_buses
 from tests.support.private_redis import PrivateRedis, private_redis, sentinel_trio
 
 KICK = Kick(UserId("somebody"), CloseCode.REPLACED, "")
@@ -33,16 +33,15 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRedis]:
 
 @pytest.fixture
 async def pair(victim: PrivateRedis) -> AsyncIterator[tuple[BusNode, BusNode]]:
-    """Two nodes that watch each other's users."""
+    """Two nodes that watch each other's users, and give a busy machine time."""
     async with ending(redis_buses(victim)) as buses:
         yield await two(buses)
 
 
 @pytest.fixture
-async def patient_pair(victim: PrivateRedis) -> AsyncIterator[tuple[BusNode, BusNode]]:
-    """Two that give a busy machine time: for what must not be noticed as trouble."""
-    settings = structs.replace(QUICK, lease_s=60.0, silence_s=30.0, deaf_after_s=30.0, command_timeout_s=30.0)
-    async with ending(redis_buses(victim, settings)) as buses:
+async def quick_pair(victim: PrivateRedis) -> AsyncIterator[tuple[BusNode, BusNode]]:
+    """Two that soon notice what stands still: for tests that wait until they do."""
+    async with ending(redis_buses(victim, QUICK)) as buses:
         yield await two(buses)
 
 
@@ -81,7 +80,7 @@ async def works(a: BusNode, b: BusNode, name: str = "after") -> None:
 async def repaired(node: BusNode, times: int, since_before: float) -> None:
     """Wait for the repair and check that it reaches back behind `since_before` and not much further than it has to."""
     await node.ear.until(lambda ear: len(ear.repairs) >= times)
-    assert since_before - QUICK.slack_s - 5 < node.ear.repairs[times - 1] <= since_before
+    assert since_before - PATIENT.slack_s - 5 < node.ear.repairs[times - 1] <= since_before
 
 
 def now() -> float:
@@ -228,9 +227,9 @@ async def test_a_call_that_always_fails_does_not_stop_the_others(
 
 
 async def test_a_server_that_cannot_write_is_trouble_until_it_can(
-    pair: tuple[BusNode, BusNode], victim: PrivateRedis
+    quick_pair: tuple[BusNode, BusNode], victim: PrivateRedis
 ) -> None:
-    a, b = pair
+    a, b = quick_pair
     victim.say("CONFIG", "SET", "maxmemory", "1")
     try:
         await a.ear.until(lambda ear: ear.alive[-1] is False)
@@ -274,9 +273,9 @@ async def test_a_redis_restarted_empty_is_filled_again(pair: tuple[BusNode, BusN
 
 
 async def test_a_redis_restarted_from_an_old_file_is_not_believed(
-    pair: tuple[BusNode, BusNode], victim: PrivateRedis
+    quick_pair: tuple[BusNode, BusNode], victim: PrivateRedis
 ) -> None:
-    a, b = pair
+    a, b = quick_pair
     await a.register(("carol", "was here when it was saved"))
     await b.watch("carol", "dave")
     victim.say("SAVE")
@@ -297,9 +296,9 @@ async def test_a_redis_restarted_from_an_old_file_is_not_believed(
 
 
 async def test_a_frozen_redis_makes_the_nodes_deaf_until_it_returns(
-    pair: tuple[BusNode, BusNode], victim: PrivateRedis
+    quick_pair: tuple[BusNode, BusNode], victim: PrivateRedis
 ) -> None:
-    a, b = pair
+    a, b = quick_pair
     before, repairs = now(), len(b.ear.repairs)
     victim.freeze()
     try:
@@ -323,8 +322,8 @@ async def test_a_frozen_redis_makes_the_nodes_deaf_until_it_returns(
     assert b.ear.frames.count(b"is dropped") <= 1
 
 
-async def test_a_short_stall_changes_nothing(patient_pair: tuple[BusNode, BusNode], victim: PrivateRedis) -> None:
-    a, b = patient_pair
+async def test_a_short_stall_changes_nothing(pair: tuple[BusNode, BusNode], victim: PrivateRedis) -> None:
+    a, b = pair
     names = redis_of(a).node, redis_of(b).node
     victim.say("CLIENT", "PAUSE", 150)
     for number in range(20):
@@ -341,9 +340,9 @@ async def test_a_short_stall_changes_nothing(patient_pair: tuple[BusNode, BusNod
 
 
 async def test_a_frozen_node_is_reaped_and_comes_back_as_another(
-    pair: tuple[BusNode, BusNode], victim: PrivateRedis
+    quick_pair: tuple[BusNode, BusNode], victim: PrivateRedis
 ) -> None:
-    a, b = pair
+    a, b = quick_pair
     name, repairs, before = redis_of(b).node, len(b.ear.repairs), now()
     await a.watch("bob")
     # As if frozen: nothing of it runs, but its name and its sessions stay.
@@ -352,7 +351,7 @@ async def test_a_frozen_node_is_reaped_and_comes_back_as_another(
     # When the node last renewed its lease: not when the lease was over, nor when somebody noticed.
     assert gone.last_seen is not None
     assert gone.last_seen <= gone.v - QUICK.lease_s * 1_000_000
-    assert abs(gone.last_seen - SystemClock().micros()) < 10_000_000
+    assert abs(gone.last_seen - SystemClock().micros()) < 60_000_000
     await a.settled()
     assert redis_of(a).counters.reaped >= 1
     assert not [key for key in _keys(victim, b"*" + name.encode()) if b":n:" in key]
@@ -363,9 +362,9 @@ async def test_a_frozen_node_is_reaped_and_comes_back_as_another(
     await works(a, b)
 
 
-async def test_what_is_reaped_shortens_no_grace(patient_pair: tuple[BusNode, BusNode], victim: PrivateRedis) -> None:
+async def test_what_is_reaped_shortens_no_grace(pair: tuple[BusNode, BusNode], victim: PrivateRedis) -> None:
     """Carol is on her way from one node to a third; on the node that died she had only begun to connect."""
-    a, b = patient_pair
+    a, b = pair
     a.come("carol", "1")
     b.bus.register(UserId("carol"), SessionId("2"), None)
     await a.settled()
@@ -383,8 +382,8 @@ async def test_what_is_reaped_shortens_no_grace(patient_pair: tuple[BusNode, Bus
     assert (await a.watch("carol"))["carol"].status is Status.ONLINE
 
 
-async def test_a_node_that_stopped_for_a_moment_keeps_its_name(patient_pair: tuple[BusNode, BusNode]) -> None:
-    a, b = patient_pair
+async def test_a_node_that_stopped_for_a_moment_keeps_its_name(pair: tuple[BusNode, BusNode]) -> None:
+    a, b = pair
     name, repairs = redis_of(b).node, len(b.ear.repairs)
     await b.stop()
     a.route("missed", "bob")
@@ -402,12 +401,12 @@ async def test_a_node_that_stopped_for_a_moment_keeps_its_name(patient_pair: tup
 
 async def test_the_bus_follows_sentinel_to_another_master(tmp_path: Path) -> None:
     with sentinel_trio(tmp_path) as trio:
-        settings = structs.replace(QUICK, url=trio.url, lease_s=2.0)
+        settings = structs.replace(PATIENT, url=trio.url)
         async with ending(redis_buses(trio.master, settings)) as buses:
             a, b = await two(buses)
             await works(a, b, "before")
             repairs = len(a.ear.repairs), len(b.ear.repairs)
-            trio.master.kill()
-            await a.ear.until(lambda ear: len(ear.repairs) > repairs[0], within_s=30)
-            await b.ear.until(lambda ear: len(ear.repairs) > repairs[1], within_s=30)
+            trio.master_now().kill()
+            await a.ear.until(lambda ear: len(ear.repairs) > repairs[0])
+            await b.ear.until(lambda ear: len(ear.repairs) > repairs[1])
             await works(a, b)

@@ -43,7 +43,7 @@ def test_what_tls_needs_is_handed_on() -> None:
 
 async def test_sentinels_name_the_master(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        trio = stack.enter_context(sentinel_trio(tmp_path))
+        trio = stack.enter_context(sentinel_trio(tmp_path, down_after_ms=60_000))
         client = make_client(trio.url, timeout_s=5)
         await client.set("a", "b")
         assert trio.master.say("GET", "a") == b"b"

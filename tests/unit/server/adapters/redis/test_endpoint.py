@@ -110,7 +110,7 @@ async def test_sentinels_that_nobody_answers_for_know_no_master() -> None:
 
 
 async def test_a_master_that_moved_is_found(tmp_path: Path) -> None:
-    with sentinel_trio(tmp_path) as trio:
+    with sentinel_trio(tmp_path, down_after_ms=60_000) as trio:
         endpoint = RedisEndpoint(trio.url)
         address = await endpoint.locate()
         assert address == ("127.0.0.1", trio.master.port)
