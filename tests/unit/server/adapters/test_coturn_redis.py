@@ -80,15 +80,27 @@ async def test_messages_of_the_realm_are_heard(redis_server: PrivateRedis) -> No
     assert heard.messages == [(CHANNEL, "\ufffd"), (CHANNEL, "rcvp=1")]
 
 
-async def test_silence_is_no_loss(redis_server: PrivateRedis) -> None:
-    """Asked whether it lives, it says so, and messages come as before."""
+async def test_silence_is_no_loss(redis_server: PrivateRedis, caplog: pytest.LogCaptureFixture) -> None:
+    """Asked twice whether it lives, it says so, and messages come as before."""
     heard = Heard()
-    async with listening(redis_server, heard, silence_s=0.02) as coturn:
-        for _ in range(5):
-            await asyncio.sleep(0.02)
-        redis_server.say("PUBLISH", CHANNEL, "still")
-        await heard.until(lambda: bool(heard.messages))
+    async with listening(redis_server, heard, silence_s=0.1) as coturn, asyncio.timeout(60):
+        while not heard.messages:
+            losses = caplog.text.count("coturn_redis.lost")
+            asked = pings(redis_server)
+            while pings(redis_server) < asked + 2:  # noqa: ASYNC110 - another process: there is no event
+                await asyncio.sleep(0.02)
+            # A busy machine's answer may come too late: then it is to be asked twice more.
+            if caplog.text.count("coturn_redis.lost") == losses:
+                redis_server.say("PUBLISH", CHANNEL, "still")
+                await asyncio.sleep(0.02)
         assert coturn.is_connected.is_set()
+
+
+def pings(server: PrivateRedis) -> int:
+    """Count how often a Redis was asked whether it lives."""
+    with server.client() as client:
+        asked: dict[str, int] = client.info("commandstats").get("cmdstat_ping", {"calls": 0})
+    return asked["calls"]
 
 
 async def test_a_cut_connection_is_made_again(redis_server: PrivateRedis, caplog: pytest.LogCaptureFixture) -> None:
