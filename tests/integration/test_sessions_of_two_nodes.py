@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -141,23 +141,60 @@ async def test_a_ticket_of_one_node_works_on_the_other_once(cluster: Cluster) ->
     assert await answer_of(cluster.one, ticket=ticket) == "ticket_invalid"
 
 
+# A Redis whose answer does not come within a quarter of a second is done without, and that decision is not counted for
+# all: on a busy machine the same is done again, with somebody else.
+ATTEMPTS = 5
+
+
 def test_a_users_requests_on_both_nodes_are_one_count(cluster: Cluster) -> None:
+    for _ in range(ATTEMPTS):
+        statuses = statuses_of_a_user(cluster, 34)
+        assert set(statuses[:30]) == {200}
+        if statuses[30:] == [429] * 4:
+            return
+    raise AssertionError(statuses)
+
+
+def statuses_of_a_user(cluster: Cluster, requests: int) -> list[int]:
+    """Ask as a new user on both nodes in turn."""
     user = fresh("alice")
     token = cluster.here.token(user)
     apis = (cluster.here.as_(token), cluster.there.as_(token))
-    statuses = [apis[turn % 2].call("GET", f"/v1/users/{user}/matches").status for turn in range(34)]
-    assert statuses == [200] * 30 + [429] * 4
+    return [apis[turn % 2].call("GET", f"/v1/users/{user}/matches").status for turn in range(requests)]
 
 
 async def test_failures_on_both_nodes_are_one_count(cluster: Cluster) -> None:
     """A node learns of a block with its own next failure."""
-    here = {"x_forwarded_for": "203.0.113.77"}
     bad = (cluster.here.as_("rubbish"), cluster.there.as_("rubbish"))
-    for turn in range(6):
-        assert bad[turn % 2].call("GET", "/v1/users/a/matches", None, content=None, **here).status == 401
-        await asyncio.sleep(0.05)  # the count is told behind the scenes
-    statuses = [api.call("GET", "/v1/users/a/matches", None, content=None, **here).status for api in bad]
-    assert statuses == [429, 429]
+    for attempt in range(ATTEMPTS):
+        address = f"203.0.113.{attempt}"
+        for turn in range(6):
+            reply = bad[turn % 2].call("GET", "/v1/users/a/matches", None, content=None, x_forwarded_for=address)
+            assert reply.status == 401
+            await asyncio.sleep(0.05)  # the count is told behind the scenes
+        if await locks_out(cluster, address):
+            return
+    raise AssertionError("three failures on each of two nodes are not six")
+
+
+async def locks_out(cluster: Cluster, address: str) -> bool:
+    """Tell whether both nodes soon let nobody in from `address`; asking with good tokens is no failure."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            for api in (cluster.here, cluster.there):
+                while is_let_in(cluster, api, address):  # noqa: ASYNC110 - another process's count
+                    await asyncio.sleep(0.02)
+            return True
+    return False
+
+
+def is_let_in(cluster: Cluster, api: Api, address: str) -> bool:
+    """Ask from `address` as somebody who never asked before."""
+    user = fresh("alice")
+    mine = api.as_(cluster.here.token(user))
+    status = mine.call("GET", f"/v1/users/{user}/matches", None, content=None, x_forwarded_for=address).status
+    assert status in (200, 429)
+    return status == 200
 
 
 async def test_without_redis_revocations_hold_and_tickets_are_unavailable(cluster: Cluster) -> None:
