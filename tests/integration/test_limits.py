@@ -1,8 +1,10 @@
 """What is too much: clear answers, the right close codes, and nobody else concerned."""
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from math import ceil
 
 import msgspec
 import pytest
@@ -38,6 +40,21 @@ def server() -> Iterator[PrivateServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def strict_server() -> Iterator[PrivateServer]:
+    """Run one on which a user who has sent too much waits for longer than any test takes."""
+    with private_server(MESSAGE_RATE_PER_S="0.01") as server:
+        yield server
+
+
+@pytest.fixture
+async def limited(strict_server: PrivateServer) -> AsyncIterator[People]:
+    """People on that one."""
+    async with people_on(strict_server) as people:
+        yield people
+    assert "Traceback" not in strict_server.program.output()
+
+
 # ---- messages
 
 
@@ -47,9 +64,11 @@ async def test_messages_are_limited_to_a_burst_of_20(people: People) -> None:
     assert alice.welcome is not None
     assert (alice.welcome.limits.messages_per_s, alice.welcome.limits.message_burst) == (5, 20)
     sends = [alice.send(match, str(number), f"c{number}") for number in range(30)]
+    began = time.monotonic()
     outcomes = await asyncio.gather(*sends, return_exceptions=True)
+    came_back = 5 * (time.monotonic() - began)
     refused = [outcome.error for outcome in outcomes if isinstance(outcome, Refused)]
-    assert 20 <= len(outcomes) - len(refused) <= 22
+    assert 20 <= len(outcomes) - len(refused) <= 20 + came_back
     assert all(error.code is ErrorCode.RATE_LIMITED and error.stored == "no" for error in refused)
     assert all(error.retry_after_ms is not None and 0 < error.retry_after_ms <= 200 for error in refused)
     assert len(await came(bob, Message)) == len(outcomes) - len(refused)
@@ -59,45 +78,43 @@ async def test_messages_are_limited_to_a_burst_of_20(people: People) -> None:
     assert (await numbers(people.api))["rate_limited"] >= len(refused)
 
 
-async def test_the_limit_is_a_users(people: People) -> None:
+async def test_the_limit_is_a_users(limited: People) -> None:
     """No other device, no new connection and no HTTP helps; another's is untouched, and so is everything but sending."""
-    alice, bob, match = await people.pair()
-    laptop = await people.come(name_of(alice))
+    alice, bob, match = await limited.pair()
+    laptop = await limited.come(name_of(alice))
     with suppress(Refused):
         await asyncio.gather(*(alice.send(match, "x", fresh("c")) for _ in range(60)))
     await alice.close()
-    again = await people.come(name_of(alice))
+    again = await limited.come(name_of(alice))
     for client in (laptop, again):
         outcomes = await asyncio.gather(
             *(client.send(match, "x", fresh("c")) for _ in range(5)), return_exceptions=True
         )
-        assert sum(not isinstance(outcome, Refused) for outcome in outcomes) <= 3
-    user = people.as_user(await people.api.token(name_of(alice)))
+        assert all(isinstance(outcome, Refused) for outcome in outcomes)
+    user = limited.as_user(await limited.api.token(name_of(alice)))
     body = msgspec.json.encode({"client_id": "c1", "body": {"text": "x"}})
-    posts = [(await user.exchange("POST", f"/v1/matches/{match}/messages", body)).status for _ in range(5)]
-    assert 429 in posts
+    assert (await user.exchange("POST", f"/v1/matches/{match}/messages", body)).status == 429
     await bob.send(match, "mine", "c1")
     assert texts_of((await laptop.history(match, limit=1)).messages) == ["mine"]
 
 
-async def test_a_user_is_limited_over_http_too(people: People) -> None:
+async def test_a_user_is_limited_over_http_too(limited: People) -> None:
     """429 with `Retry-After`; the backend is not."""
-    alice, bob, match = await people.pair()
-    user = people.as_user(await people.api.token(name_of(alice)))
+    alice, bob, match = await limited.pair()
+    user = limited.as_user(await limited.api.token(name_of(alice)))
 
     def post(number: int) -> bytes:
         return msgspec.json.encode({"client_id": f"c{number}", "body": {"text": "x"}})
 
-    answers = [await user.exchange("POST", f"/v1/matches/{match}/messages", post(number)) for number in range(40)]
-    limited = [answer for answer in answers if answer.status != 201]
-    assert limited
-    for answer in limited:
+    answers = [await user.exchange("POST", f"/v1/matches/{match}/messages", post(number)) for number in range(25)]
+    assert [answer.status for answer in answers] == [201] * 20 + [429] * 5
+    for answer in answers[20:]:
         error = msgspec.json.decode(answer.body)["error"]
-        assert (answer.status, error["code"]) == (429, ErrorCode.RATE_LIMITED)
-        assert 0 < error["retry_after_ms"] <= 200
-        assert answer.headers["retry-after"] == "1"
+        assert error["code"] == ErrorCode.RATE_LIMITED
+        assert 0 < error["retry_after_ms"] <= 100_000
+        assert answer.headers["retry-after"] == str(ceil(error["retry_after_ms"] / 1000))
     for number in range(30):
-        await people.api.post(match, name_of(bob), f"b{number}", "x")
+        await limited.api.post(match, name_of(bob), f"b{number}", "x")
 
 
 async def test_the_largest_message_is_stored(people: People) -> None:

@@ -5,7 +5,9 @@ import os
 import re
 import signal
 import tempfile
+from asyncio import to_thread
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -70,7 +72,7 @@ async def people(front: PrivateServer) -> AsyncIterator[People]:
 async def node_of(people: People, client: Client) -> str:
     """Return the node that a client is on."""
     assert client.welcome is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             answer = await people.api.call("GET", f"/v1/users/{name_of(client)}/sessions")
             for each in answer.read(dict[str, list[dict[str, object]]])["sessions"]:
@@ -182,9 +184,12 @@ async def test_fifty_users_on_one_address_are_limited_one_by_one(people: People,
     def ask(number: int) -> tuple[int, str]:
         return call_from("127.0.0.41", front, f"/v1/users/{users[number]}/matches", tokens[number])
 
-    greedy = await asyncio.to_thread(lambda: [ask(0) for _ in range(300)])
-    assert {status for status, _ in greedy} == {200, 429}
-    others = await asyncio.to_thread(lambda: [ask(number) for number in range(1, USERS)])
+    # API_RATE_PER_S is 20: several at a time are faster than that on any machine.
+    with ThreadPoolExecutor(8) as pool:
+        while (greedy := {status for status, _ in await to_thread(list, pool.map(ask, [0] * 60))}) == {200}:
+            continue
+    assert greedy <= {200, 429}
+    others = await to_thread(lambda: [ask(number) for number in range(1, USERS)])
     assert others == [(200, "39")] * (USERS - 1)  # API_BURST is 40
 
 
@@ -225,7 +230,7 @@ async def is_ready(port: int) -> bool:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait until something holds that no event tells of."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 - other processes' lives
             await asyncio.sleep(0.05)
 
@@ -244,4 +249,4 @@ async def test_nothing_outlives_it(number: signal.Signals) -> None:
                 os.kill(program.pid, number)
             await until(lambda: not any(each.is_running() for each in everything))
             await until(lambda: not any(folder.iterdir()))
-            await asyncio.to_thread(program.wait_ended)
+            await to_thread(program.wait_ended)
