@@ -1,4 +1,4 @@
-"""What ends a connection by time: a token that runs out, a hello that never comes."""
+"""What ends a connection by time: a token that runs out. (A hello that never comes: tests/bad_input/test_json.py.)"""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -25,7 +25,6 @@ def server() -> Iterator[PrivateServer]:
         TOKEN_SECRETS=SECRET,
         TOKEN_WARNING_S="60",
         TOKEN_GRACE_S="0.5",
-        AUTH_TIMEOUT_S="3",
     ) as server:
         yield server
 
@@ -73,11 +72,3 @@ async def test_a_token_with_time_left_is_not_warned_of(people: People) -> None:
     assert client.pushes == []
     await client.refresh(token_of(alice, 30))
     assert (await client.next(TokenExpiring)).in_ms <= 30_500
-
-
-async def test_one_who_does_not_say_hello_in_time_is_closed(people: People) -> None:
-    """With 4002, however much else they say."""
-    talkative = people.leaves(await Client.connect(people.server.ws_url))
-    await talkative.ping()
-    silent = people.leaves(await Client.connect(people.server.ws_url))
-    assert await silent.closed() == await talkative.closed() == 4002
