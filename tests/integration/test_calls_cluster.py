@@ -23,14 +23,14 @@ from protocol.errors import ErrorCode
 from protocol.from_server import Degraded
 from protocol.ids import MatchId
 from tests.support.people import People, came, name_of, people_on
-from tests.support.private_cluster import Cluster, private_cluster
+from tests.support.private_cluster import Cluster, nodes_of, private_cluster
 from tests.support.private_postgres import PrivatePostgres
 from tests.support.private_redis import PrivateRedis, private_redis
 from tests.support.private_server import PrivateServer
 from tests.support.talkers import accept, hang_up, resume, rings, signal, start, talk
 
 A = TypeVar("A")
-# Everything that a test waits for in full is short; what must not run out meanwhile is long.
+# For the tests that wait until a call has rung for too long; for the others it must not be over.
 QUICK = {"CALL_RING_S": "3", "CALL_UNREACHABLE_S": "3", "CALL_CALLER_GRACE_S": "2"}
 
 
@@ -44,7 +44,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRedis]:
 @pytest.fixture(scope="module")
 def cluster(postgres: PrivatePostgres, redis: PrivateRedis) -> Cluster:
     """Make a cluster on a database of its own."""
-    return private_cluster(postgres, redis, **QUICK)
+    return private_cluster(postgres, redis)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,18 @@ def there_node(cluster: Cluster) -> Iterator[PrivateServer]:
         yield node
 
 
+@pytest.fixture(scope="module")
+def quick_cluster(postgres: PrivatePostgres, redis: PrivateRedis) -> Cluster:
+    """Make another one, on which no call rings for long: all nodes of a cluster end all calls, each by its settings."""
+    return private_cluster(postgres, redis, **QUICK)
+
+
+@pytest.fixture(scope="module")
+def quick_nodes(quick_cluster: Cluster) -> Iterator[tuple[PrivateServer, ...]]:
+    with nodes_of(quick_cluster, 2) as nodes:
+        yield nodes
+
+
 @pytest.fixture
 async def here(here_node: PrivateServer) -> AsyncIterator[People]:
     async with people_on(here_node) as people:
@@ -71,6 +83,15 @@ async def there(there_node: PrivateServer) -> AsyncIterator[People]:
     async with people_on(there_node) as people:
         yield people
     assert "Traceback" not in there_node.program.output()
+
+
+@pytest.fixture
+async def quick(quick_nodes: tuple[PrivateServer, ...]) -> AsyncIterator[tuple[People, People]]:
+    """People on the two nodes of the other cluster."""
+    async with people_on(quick_nodes[0]) as here, people_on(quick_nodes[1]) as there:
+        yield here, there
+    for node in quick_nodes:
+        assert "Traceback" not in node.program.output()
 
 
 async def apart(here: People, there: People) -> tuple[Client, Client, MatchId]:
@@ -125,8 +146,8 @@ async def test_devices_on_two_nodes_answer_at_once(here: People, there: People) 
     assert not await came(alice, CallPeerJoined)
 
 
-async def test_nobody_rings_for_ever(here: People, there: People) -> None:
-    alice, bob, match = await apart(here, there)
+async def test_nobody_rings_for_ever(quick: tuple[People, People]) -> None:
+    alice, bob, match = await apart(*quick)
     await start(alice, match)
     await rings(bob)
     assert (await bob.next(CallCancelled)).reason is CallReason.NO_ANSWER
@@ -156,11 +177,13 @@ async def test_the_node_of_a_seat_is_killed(cluster: Cluster, here: People) -> N
             assert (await alice.next(CallEnded)).reason is CallReason.HANGUP
 
 
-async def test_the_node_of_a_caller_is_killed_while_it_rings(cluster: Cluster, there: People) -> None:
+async def test_the_node_of_a_caller_is_killed_while_it_rings(
+    quick_cluster: Cluster, quick: tuple[People, People]
+) -> None:
     """The ring ends by its own time on whatever node lives."""
-    with cluster.node() as doomed:
+    with quick_cluster.node() as doomed:
         async with people_on(doomed) as here:
-            alice, bob, match = await apart(here, there)
+            alice, bob, match = await apart(here, quick[1])
             await start(alice, match)
             await rings(bob)
             doomed.program.kill()
@@ -170,8 +193,8 @@ async def test_the_node_of_a_caller_is_killed_while_it_rings(cluster: Cluster, t
             assert missed.n == 1
 
 
-async def test_a_caller_who_is_gone_stops_the_ring_on_another_node(here: People, there: People) -> None:
-    alice, bob, match = await apart(here, there)
+async def test_a_caller_who_is_gone_stops_the_ring_on_another_node(quick: tuple[People, People]) -> None:
+    alice, bob, match = await apart(*quick)
     await start(alice, match)
     await rings(bob)
     alice.abort()
@@ -233,7 +256,7 @@ async def test_a_call_outlives_redis(here: People, there: People, redis: Private
 
 
 async def test_the_database_cuts_its_connections_while_it_rings(cluster: Cluster, here: People, there: People) -> None:
-    """One answers all the same, once; where nobody does, the ring ends by its time."""
+    """One answers all the same, once."""
     alice, bob, match = await apart(here, there)
     seat = await start(alice, match)
     await rings(bob)
@@ -243,10 +266,16 @@ async def test_the_database_cuts_its_connections_while_it_rings(cluster: Cluster
     await cluster.cut_database()
     await persist(lambda: hang_up(alice, seat.call))
     assert (await bob.next(CallEnded)).reason is CallReason.HANGUP
-    carol, dave, match = await apart(here, there)
+
+
+async def test_the_database_cuts_its_connections_and_nobody_answers(
+    quick_cluster: Cluster, quick: tuple[People, People]
+) -> None:
+    """The ring ends by its time."""
+    carol, dave, match = await apart(*quick)
     await start(carol, match)
     await rings(dave)
-    await cluster.cut_database()
+    await quick_cluster.cut_database()
     assert (await dave.next(CallCancelled)).reason is CallReason.NO_ANSWER
     assert (await carol.next(CallEnded)).reason is CallReason.NO_ANSWER
 
