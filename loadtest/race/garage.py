@@ -17,7 +17,7 @@ import msgspec
 
 RIVALS: Final = Path(__file__).parent / "rivals"
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
-INSTALL_WITHIN_S: Final = 240
+INSTALL_WITHIN_S: Final = 100
 _STAMP: Final = ".complete"
 
 

@@ -5,15 +5,18 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from loadtest.race.table import Race
 from tests.support.private_server import inherited
 from tests.support.programs import ROOT
 
-RUN_WITHIN_S = 220
+# Two installations that hang are told as such, and the rest is raced.
+RUN_WITHIN_S = 300
 NAMES = ("duologue", "duologue-cluster", "websockets", "socketio", "centrifugo")
 
 
+@pytest.mark.timeout(RUN_WITHIN_S + 30)
 def test_a_short_race(tmp_path: Path) -> None:
     """Nothing gets lost at anybody's; who cannot run is told with the reason."""
     only = [word for name in NAMES for word in ("--only", name)]
