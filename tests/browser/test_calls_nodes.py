@@ -42,7 +42,7 @@ async def test_the_callee_is_on_another_node(new_caller: NewCaller, nodes: tuple
     await bo.press("Hang up")
     for caller in (ada, bo):
         await expect(caller.view).to_contain_text("Call ended")
-        await expect(caller.entries).to_have_text([re.compile(r"^Video call, 0:\d\d$")])
+        await expect(caller.entries).to_have_text([re.compile(r"^Video call, \d+:\d\d$")])
 
 
 async def talk_goes_on(*callers: Caller) -> None:

@@ -51,7 +51,7 @@ async def test_the_readme_works_by_hand() -> None:
     commands, typed = blocks_of("Speak to it by hand")
     *curls, client = commands.replace("\\\n", " ").strip().splitlines()
     assert client.split() == [".venv/bin/python", "-m", "websockets", "ws://127.0.0.1:8000/ws"]
-    with private_server(PING_AFTER_S="0.2", PING_TIMEOUT_S="2") as server:
+    with private_server(PING_AFTER_S="0.2", PING_TIMEOUT_S="60") as server:
         api = Api(server.http_url, "dev")
         answers = [await curl(api, command) for command in curls]
         (token,) = [answer["token"] for answer in answers if "token" in answer]

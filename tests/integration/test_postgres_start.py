@@ -18,6 +18,7 @@ from tests.support.programs import free_port
 from tests.support.stores import ALICE, BOB, M
 
 SECRET = "secret"
+PATIENT = Timeouts(connect_s=60)
 
 
 @pytest.fixture
@@ -27,7 +28,14 @@ async def url(postgres: PrivatePostgres) -> AsyncIterator[str]:
     await postgres.run("DROP DATABASE start WITH (FORCE)")
 
 
-async def refused(url: str, *, allow_unsafe: bool = True, migrates: bool = True, replica_url: str | None = None) -> str:
+async def refused(
+    url: str,
+    *,
+    allow_unsafe: bool = True,
+    migrates: bool = True,
+    replica_url: str | None = None,
+    timeouts: Timeouts = PATIENT,
+) -> str:
     with pytest.raises(StoreUnusable) as caught:
         await PostgresStore.open(
             url,
@@ -35,7 +43,7 @@ async def refused(url: str, *, allow_unsafe: bool = True, migrates: bool = True,
             allow_unsafe=allow_unsafe,
             migrates=migrates,
             replica_url=replica_url,
-            timeouts=Timeouts(connect_s=1.0),
+            timeouts=timeouts,
         )
     line = str(caught.value)
     assert SECRET not in line
@@ -76,7 +84,8 @@ async def test_nobody_listens_there() -> None:
 async def test_somebody_listens_who_does_not_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        assert await refused(f"postgresql://u:secret@127.0.0.1:{port}/db?sslmode=disable") == (
+        url, timeouts = f"postgresql://u:secret@127.0.0.1:{port}/db?sslmode=disable", Timeouts(connect_s=1.0)
+        assert await refused(url, timeouts=timeouts) == (
             f"cannot use the store postgresql://127.0.0.1:{port}/db: it does not answer"
         )
 

@@ -77,7 +77,7 @@ def workers_of(server: PrivateServer) -> list[psutil.Process]:
 
 async def eventually(holds: Callable[[], bool]) -> None:
     """Wait until something holds that no event tells of."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 - another process's life
             await asyncio.sleep(0.02)
 
@@ -85,7 +85,7 @@ async def eventually(holds: Callable[[], bool]) -> None:
 async def node_of(people: People, client: Client) -> str:
     """Return which worker a client is on."""
     assert client.welcome is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             listed = await people.api.call("GET", f"/v1/users/{name_of(client)}/sessions")
             for each in listed.read(dict[str, list[dict[str, object]]])["sessions"]:

@@ -57,7 +57,7 @@ class Attacked(Struct, frozen=True):
         """Wait until all gauges are as they are without clients; return those that stay otherwise."""
         waited = threading.Event()
         rest: dict[str, int] = {}
-        for _ in range(500):
+        for _ in range(5_000):
             now = read_metrics(self.api)
             rest = {name: now[name] for name, idle in IDLE.items() if now[name] != idle}
             if not rest:

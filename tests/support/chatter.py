@@ -17,7 +17,7 @@ class Chatter:
     """One WebSocket; answers and pushes are told apart."""
 
     def __init__(
-        self, port: int, *, request: bytes | None = None, timeout_s: float = 5.0, receive_buffer_bytes: int = 0
+        self, port: int, *, request: bytes | None = None, timeout_s: float = 60.0, receive_buffer_bytes: int = 0
     ) -> None:
         """Connect and shake hands, with an upgrade request of one's own if it takes that."""
         self.client = RawClient(("127.0.0.1", port), timeout_s=timeout_s, receive_buffer_bytes=receive_buffer_bytes)

@@ -61,7 +61,7 @@ def accept_for(key: bytes) -> str:
 class RawClient:
     """A TCP connection with a timeout on everything."""
 
-    def __init__(self, address: tuple[str, int], *, timeout_s: float = 5.0, receive_buffer_bytes: int = 0) -> None:
+    def __init__(self, address: tuple[str, int], *, timeout_s: float = 60.0, receive_buffer_bytes: int = 0) -> None:
         """Connect."""
         self.socket = socket.socket()
         if receive_buffer_bytes:
