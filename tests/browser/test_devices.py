@@ -3,21 +3,37 @@
 import re
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import BrowserContext, WebSocket, expect
 
-from tests.browser.conftest import NewPerson
+from tests.browser.conftest import NewPerson, NewProfile
 from tests.browser.people import Person
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_a_second_device_is_in_sync(new_person: NewPerson) -> None:
-    """What is sent, received and read on one device shows on the other."""
-    ada, laptop, bo = await new_person("Ada"), await new_person("Ada"), await new_person("Bo")
-    await ada.start_match("Bo")
+def frames_of(profile: BrowserContext, kind: str) -> list[str]:
+    """Collect what the pages of `profile` send that names `kind`, from now on."""
+    frames: list[str] = []
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framesent", lambda frame: frames.append(str(frame)) if kind in str(frame) else None)
+
+    profile.on("page", lambda page: page.on("websocket", listen))
+    return frames
+
+
+async def test_a_second_device_is_in_sync(new_person: NewPerson, new_profile: NewProfile) -> None:
+    """What is there is watched with one request; what is sent, received and read on one device shows on the other."""
+    ada, bo = await new_person("Ada"), await new_person("Bo")
+    for names in ("Cy, Dora", "Bo"):
+        await ada.start_match(names)
+    profile = await new_profile()
+    watches = frames_of(profile, "presence.watch")
+    laptop = await new_person("Ada", profile)
     await laptop.open("Bo")
     await ada.say("From my phone")
     await laptop.reads("From my phone")
+    assert len(watches) == 1
     await laptop.sees_ticks("From my phone", "Delivered")
     await ada.page.keyboard.press("Escape")
     await laptop.page.keyboard.press("Escape")

@@ -123,7 +123,7 @@ export class Conversation {
       chat.on("entry", (entry) => ours(entry) && this.timeline.append(entry)),
       chat.on("receipt", (event) => ours(event) && this.#refresh()),
       chat.on("typing", (event) => ours(event) && this.#showTyping(event.users)),
-      chat.on("presence", () => this.#showHead()),
+      chat.on("presence", ({ user }) => this.#match.others.includes(user) && this.#showHead()),
       chat.on("blocked", () => {
         this.#refresh();
         this.#showCut();

@@ -179,7 +179,7 @@ export class Sidebar {
   /** What is hidden from this user moves nothing. @param {MatchView} match */
   #lastShown({ match, last }) {
     if (last?.type !== "skip") return last;
-    return [...this.chat.entries(match).entries].reverse().find(({ type }) => type !== "skip") ?? null;
+    return this.chat.entries(match).entries.findLast(({ type }) => type !== "skip") ?? null;
   }
 
   /** @param {Entry | null} last @param {boolean} group */

@@ -20,6 +20,7 @@ export class Workspace {
   /** @type {Conversation | undefined} */
   #conversation;
   #listening = new AbortController();
+  #watchDue = false;
 
   /**
    * @param {Account} account
@@ -93,8 +94,18 @@ export class Workspace {
   #matchChanged(match, change) {
     if (change === "left") this.#left(match);
     if (change !== "made" && change !== "left" && change !== "changed") return;
-    const newest = this.chat.matches().flatMap(({ others }) => others);
-    void this.chat.watch(newest.slice(0, WATCHED));
+    this.#watchSoon();
+  }
+
+  /** Many matches at once, one request. */
+  #watchSoon() {
+    if (this.#watchDue) return;
+    this.#watchDue = true;
+    setTimeout(() => {
+      this.#watchDue = false;
+      const newest = this.chat.matches().flatMap(({ others }) => others);
+      void this.chat.watch(newest.slice(0, WATCHED));
+    });
   }
 
   /** What was to be sent to a match that we are no longer in has nowhere to be shown. @param {string} match */

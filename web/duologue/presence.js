@@ -20,8 +20,8 @@ const STATUSES = new Set(["online", "away", "dnd", "offline", "unknown"]);
  */
 
 export class PresenceWatch {
-  /** @type {string[]} */
-  #watched = [];
+  /** @type {Set<string>} */
+  #watched = new Set();
   /** @type {Map<string, Presence>} */
   #known = new Map();
   #turn = 0;
@@ -39,24 +39,23 @@ export class PresenceWatch {
    * @param {number} max What the server allows.
    */
   async watch(users, max) {
-    const next = [...new Set(users)].slice(0, max);
-    if (next.length === this.#watched.length && next.every((user) => this.#watched.includes(user))) return;
-    const nobody = next.length === 0;
+    const next = new Set([...new Set(users)].slice(0, max));
+    if (next.size === this.#watched.size && [...next].every((user) => this.#watched.has(user))) return;
     this.#watched = next;
-    if (nobody) await this.#ask();
+    if (next.size === 0) await this.#ask();
     else await this.renew();
   }
 
   /** Ask again: the connection is a new one, or the list is, or whom one may see. */
   async renew() {
-    if (this.#watched.length) await this.#ask();
+    if (this.#watched.size) await this.#ask();
   }
 
   async #ask() {
     const turn = ++this.#turn;
     clearTimeout(this.#retry);
     try {
-      const { presence } = await this.options.request({ type: "presence.watch", users: this.#watched });
+      const { presence } = await this.options.request({ type: "presence.watch", users: [...this.#watched] });
       if (turn !== this.#turn) return;
       const told = new Set(presence.map(({ user }) => user));
       for (const user of [...this.#known.keys()]) if (!told.has(user)) this.#forget(user);
