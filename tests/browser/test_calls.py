@@ -128,7 +128,12 @@ async def test_a_call_from_its_ring_to_its_line_in_the_log(cast: Cast) -> None:
     await tablet.press("Hang up")
     for caller in (ada, tablet):
         await expect(caller.view).to_contain_text("Call ended")
-        await caller.press("Close")
+    await tablet.press("Close")
+    stars = ada.view.get_by_role("button", name="4 stars")
+    await stars.press("Enter")
+    await expect(stars.and_(ada.view.get_by_role("button", pressed=True))).to_be_focused()
+    await ada.page.keyboard.press("Escape")
+    await expect(ada.view).to_have_count(0)
     for caller in (ada, bo, tablet):
         await expect(caller.entries.last).to_have_text(OVER)
 

@@ -2,11 +2,13 @@
 
 import re
 
+import httpx
 import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import NewPerson
 from tests.browser.people import Person
+from tests.support.private_server import PrivateServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -26,8 +28,8 @@ async def set_status(person: Person, label: str, words: str) -> None:
     await expect(person.page.get_by_role("dialog")).to_have_count(0)
 
 
-async def test_status_words_and_blocks_between_two_people(new_person: NewPerson) -> None:
-    """One sets a status, looks away, blocks the other and takes it back; the other sees just what they may."""
+async def test_status_words_and_blocks_between_two_people(new_person: NewPerson, dev_server: PrivateServer) -> None:
+    """One sets a status, looks away, blocks the other and takes it back, on two devices; the other sees just what they may."""
     ada, bo = await new_person("Ada"), await new_person("Bo")
     await ada.start_match("Bo")
     await bo.open("Ada")
@@ -64,7 +66,19 @@ async def test_status_words_and_blocks_between_two_people(new_person: NewPerson)
     await expect(bo.page.get_by_text("This message cannot be delivered.")).to_be_visible()
     await expect(seen_by_bo).to_have_text("")
 
-    await ada.page.get_by_role("button", name="Unblock Bo").click()
+    # Taken back and set again from elsewhere: the keyboard stays in the place of the field.
+    laptop = await new_person("Ada")
+    await ada.page.get_by_role("button", name="Unblock Bo").focus()
+    await laptop.page.get_by_role("button", name="Change your status").press("Enter")
+    await laptop.page.get_by_role("button", name="Unblock Bo").press("Enter")
+    await expect(laptop.page.get_by_role("heading", name="Your status")).to_be_focused()
+    await expect(ada.field).to_be_focused()
+    async with httpx.AsyncClient(base_url=dev_server.http_url, headers={"Authorization": "Bearer dev"}) as http:
+        (await http.put("/v1/users/Ada/blocks/Bo")).raise_for_status()
+    await expect(laptop.page.get_by_role("button", name="Unblock Bo")).to_be_visible()
+    await expect(ada.page.get_by_role("button", name="Unblock Bo")).to_be_focused()
+
+    await ada.page.keyboard.press("Enter")
     await expect(ada.field).to_be_focused()
     await expect(seen_by_ada).to_have_text("Online · Done!")
     await bo.page.get_by_role("button", name="Try again").click()

@@ -67,17 +67,19 @@ function openStatus(chat) {
     problem,
     save,
   );
+  const heading = el("h2", { id: "status", tabindex: -1 }, "Your status");
+  const blocked = blockedList(chat, problem, heading);
   const dialog = el(
     "dialog",
     { class: "card status", "aria-labelledby": "status" },
     el(
       "header",
       {},
-      el("h2", { id: "status" }, "Your status"),
+      heading,
       iconButton("close", "Close", () => dialog.close()),
     ),
     form,
-    blockedList(chat, problem),
+    blocked.element,
   );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -95,7 +97,10 @@ function openStatus(chat) {
       save.disabled = false;
     }
   });
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    blocked.end();
+    dialog.remove();
+  });
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   document.body.append(dialog);
   dialog.showModal();
@@ -123,28 +128,38 @@ function radio({ status, label, hint }, current) {
   );
 }
 
-/** Whom this user has blocked, each with the way back. @param {Duologue} chat @param {HTMLElement} problem */
-function blockedList(chat, problem) {
+/**
+ * Whom this user has blocked, here or on another device, each with the way back. `after`: takes the focus when the last is
+ * gone; `end` stops listening.
+ * @param {Duologue} chat @param {HTMLElement} problem @param {HTMLElement} after
+ */
+function blockedList(chat, problem, after) {
+  /** @type {Map<string, HTMLElement>} */
+  const rows = new Map();
   const list = el("ul", { class: "blocked-people" });
-  const section = el("section", {}, el("h3", {}, "Blocked"), list);
+  const element = el("section", {}, el("h3", {}, "Blocked"), list);
   const show = () => {
-    section.hidden = chat.blocked.size === 0;
-    fill(list, ...[...chat.blocked].map(one));
+    for (const [user, row] of rows) if (!chat.blocked.has(user)) leave(user, row);
+    for (const user of chat.blocked) if (!rows.has(user)) rows.set(user, list.appendChild(one(user)));
+    element.hidden = rows.size === 0;
+  };
+  const leave = (/** @type {string} */ user, /** @type {HTMLElement} */ row) => {
+    const hadFocus = row.contains(document.activeElement);
+    const next = (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("button") ?? after;
+    row.remove();
+    rows.delete(user);
+    if (hadFocus) next.focus();
   };
   const one = (/** @type {string} */ user) => {
     const button = el("button", { type: "button", class: "secondary", "aria-label": `Unblock ${user}` }, "Unblock");
-    button.addEventListener("click", async () => {
-      button.disabled = true;
-      try {
-        await chat.unblock(user);
-        show();
-      } catch (error) {
+    button.addEventListener("click", () =>
+      chat.unblock(user).catch((error) => {
         problem.textContent = inWords(error);
-        button.disabled = false;
-      }
-    });
+      }),
+    );
     return el("li", {}, avatar([user]), el("span", { class: "name" }, user), button);
   };
+  const end = chat.on("blocked", show);
   show();
-  return section;
+  return { element, end };
 }

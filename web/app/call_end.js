@@ -35,12 +35,17 @@ export function endCard(call, end, { length, people, again, close }) {
 /** @param {(rating: 1 | 2 | 3 | 4 | 5) => void} rated */
 function stars(rated) {
   const group = el("div", { class: "stars", role: "group", "aria-label": "How was it?" });
+  let isRated = false;
   for (const rating of /** @type {const} */ ([1, 2, 3, 4, 5])) {
     const button = iconButton("star", rating === 1 ? "1 star" : `${rating} stars`, () => {
+      if (isRated) return;
+      isRated = true;
       rated(rating);
-      for (const [index, each] of [...group.children].entries())
-        set(each, { "data-on": index < rating, disabled: true });
+      for (const each of group.children) set(each, { "aria-disabled": "true" }); // which keeps the focus where it is
+      for (const each of [...group.children].slice(0, rating)) set(each, { "data-on": true });
+      set(button, { "aria-pressed": "true" });
     });
+    set(button, { "aria-pressed": "false" });
     group.append(button);
   }
   return group;

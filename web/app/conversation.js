@@ -24,6 +24,8 @@ export class Conversation {
   /** The reader sees what they came for: nothing counts as read before. */
   #placed = false;
   #complete = false;
+  /** Whom the line in place of the field names. @type {string | undefined} */
+  #cutFor;
   /** @type {HTMLElement | undefined} */
   ways;
   /** @type {HTMLElement | undefined} */
@@ -273,9 +275,18 @@ export class Conversation {
   /** In place of the field: why there is nothing to write here. */
   #showCut() {
     const user = blockedIn(this.chat, this.#match);
+    if (user === this.#cutFor) return;
+    this.#cutFor = user;
+    const hadFocus = [this.form, this.cut].some((each) => each.contains(document.activeElement));
     this.cut.hidden = user === undefined;
     this.form.hidden = user !== undefined;
-    if (user === undefined) return;
+    if (user !== undefined) this.#fillCut(user);
+    if (hadFocus && user !== undefined) this.cut.querySelector("button")?.focus();
+    else if (hadFocus) this.field.focus();
+  }
+
+  /** @param {string} user */
+  #fillCut(user) {
     const button = el("button", { class: "secondary", type: "button" }, `Unblock ${user}`);
     button.addEventListener("click", () => void this.#unblock(user));
     fill(this.cut, icon("block"), el("p", {}, `You have blocked ${user}. Nothing passes between you.`), button);
