@@ -3,7 +3,8 @@
 /** @import { Duologue, OwnPresence } from "../duologue.js" */
 
 import { inWords } from "./ask.js";
-import { el, fill, iconButton, set } from "./dom.js";
+import { openDialog } from "./dialog.js";
+import { el, fill, set } from "./dom.js";
 import { avatar, dot } from "./people.js";
 
 /** As many as the protocol takes. */
@@ -67,20 +68,9 @@ function openStatus(chat) {
     problem,
     save,
   );
-  const heading = el("h2", { id: "status", tabindex: -1 }, "Your status");
-  const blocked = blockedList(chat, problem, heading);
-  const dialog = el(
-    "dialog",
-    { class: "card status", "aria-labelledby": "status" },
-    el(
-      "header",
-      {},
-      heading,
-      iconButton("close", "Close", () => dialog.close()),
-    ),
-    form,
-    blocked.element,
-  );
+  const blocked = blockedList(chat, problem);
+  const dialog = openDialog({ id: "status", title: "Your status", kind: "status", content: [form, blocked.element] });
+  dialog.addEventListener("close", blocked.end);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const chosen = CHOICES.find((_, index) => radios[index]?.querySelector("input")?.checked);
@@ -97,13 +87,6 @@ function openStatus(chat) {
       save.disabled = false;
     }
   });
-  dialog.addEventListener("close", () => {
-    blocked.end();
-    dialog.remove();
-  });
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  document.body.append(dialog);
-  dialog.showModal();
   radios
     .find((each) => each.querySelector("input")?.checked)
     ?.querySelector("input")
@@ -129,11 +112,10 @@ function radio({ status, label, hint }, current) {
 }
 
 /**
- * Whom this user has blocked, here or on another device, each with the way back. `after`: takes the focus when the last is
- * gone; `end` stops listening.
- * @param {Duologue} chat @param {HTMLElement} problem @param {HTMLElement} after
+ * Whom this user has blocked, here or on another device, each with the way back; `end` stops listening.
+ * @param {Duologue} chat @param {HTMLElement} problem
  */
-function blockedList(chat, problem, after) {
+function blockedList(chat, problem) {
   /** @type {Map<string, HTMLElement>} */
   const rows = new Map();
   const list = el("ul", { class: "blocked-people" });
@@ -145,10 +127,13 @@ function blockedList(chat, problem, after) {
   };
   const leave = (/** @type {string} */ user, /** @type {HTMLElement} */ row) => {
     const hadFocus = row.contains(document.activeElement);
-    const next = (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("button") ?? after;
+    const next = (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("button");
     row.remove();
     rows.delete(user);
-    if (hadFocus) next.focus();
+    if (!hadFocus) return;
+    const heading = element.closest("dialog")?.querySelector("h2");
+    heading?.setAttribute("tabindex", "-1");
+    (next ?? heading)?.focus();
   };
   const one = (/** @type {string} */ user) => {
     const button = el("button", { type: "button", class: "secondary", "aria-label": `Unblock ${user}` }, "Unblock");

@@ -1,6 +1,7 @@
 /** Small dialogs: a question before something grave, and what to say when something could not be done. */
 
 import { DuologueError } from "../duologue.js";
+import { openCard } from "./dialog.js";
 import { el } from "./dom.js";
 
 /**
@@ -56,10 +57,5 @@ export function inWords(error) {
 
 /** @param {string} title @param {HTMLElement} content */
 function show(title, content) {
-  const dialog = el("dialog", { class: "card ask", "aria-labelledby": "ask" }, el("h2", { id: "ask" }, title), content);
-  dialog.addEventListener("close", () => dialog.remove());
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  document.body.append(dialog);
-  dialog.showModal();
-  return dialog;
+  return openCard("ask", "ask", el("h2", { id: "ask" }, title), content);
 }

@@ -4,7 +4,8 @@
 /** @import { Probe } from "../duologue/call_test.js" */
 
 import { deviceProblem } from "./call_words.js";
-import { el, fill, icon, iconButton } from "./dom.js";
+import { openDialog } from "./dialog.js";
+import { el, fill, icon } from "./dom.js";
 
 /** @typedef {"works" | "fails" | "so-so"} Verdict */
 
@@ -30,20 +31,6 @@ export function openCheck(chat) {
   const verdict = el("p", { class: "verdict", role: "status" }, "Testing…");
   const stopping = new AbortController();
   const again = el("button", { class: "primary", type: "button", disabled: true }, "Test again");
-  const dialog = el(
-    "dialog",
-    { class: "card check", "aria-labelledby": "check" },
-    el(
-      "header",
-      {},
-      el("h2", { id: "check" }, "Test camera, sound and connection"),
-      iconButton("close", "Close", () => dialog.close()),
-    ),
-    picture,
-    list,
-    verdict,
-    again,
-  );
   const run = async () => {
     fill(list);
     verdict.textContent = "Testing…";
@@ -67,13 +54,9 @@ export function openCheck(chat) {
     list.append(...findings(step));
   };
   again.addEventListener("click", () => void run());
-  dialog.addEventListener("close", () => {
-    stopping.abort();
-    dialog.remove();
-  });
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  document.body.append(dialog);
-  dialog.showModal();
+  const content = [picture, list, verdict, again];
+  const dialog = openDialog({ id: "check", title: "Test camera, sound and connection", kind: "check", content });
+  dialog.addEventListener("close", () => stopping.abort());
   void run();
 }
 

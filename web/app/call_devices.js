@@ -2,7 +2,8 @@
 
 /** @import { LocalMedia } from "../duologue.js" */
 
-import { el, fill, iconButton } from "./dom.js";
+import { openDialog } from "./dialog.js";
+import { el, fill } from "./dom.js";
 
 const NAMES = /** @type {const} */ ({ audio: "Microphone", video: "Camera", speaker: "Loudspeaker" });
 
@@ -12,17 +13,6 @@ const NAMES = /** @type {const} */ ({ audio: "Microphone", video: "Camera", spea
  */
 export async function openDevices(local, listenWith) {
   const form = el("form", { method: "dialog" });
-  const dialog = el(
-    "dialog",
-    { class: "card devices", "aria-labelledby": "devices" },
-    el(
-      "header",
-      {},
-      el("h2", { id: "devices" }, "Devices"),
-      iconButton("close", "Close", () => dialog.close()),
-    ),
-    form,
-  );
   const show = async () => {
     const devices = await local.devices();
     const kinds = /** @type {(keyof typeof NAMES)[]} */ (Object.keys(NAMES));
@@ -35,13 +25,8 @@ export async function openDevices(local, listenWith) {
   await show();
   const changed = () => void show();
   navigator.mediaDevices?.addEventListener("devicechange", changed);
-  dialog.addEventListener("close", () => {
-    navigator.mediaDevices?.removeEventListener("devicechange", changed);
-    dialog.remove();
-  });
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  document.body.append(dialog);
-  dialog.showModal();
+  const dialog = openDialog({ id: "devices", title: "Devices", kind: "devices", content: [form] });
+  dialog.addEventListener("close", () => navigator.mediaDevices?.removeEventListener("devicechange", changed));
 }
 
 /**

@@ -1,6 +1,8 @@
 /** The dialog that starts a match. */
 
-import { el, iconButton } from "./dom.js";
+import { inWords } from "./ask.js";
+import { openDialog } from "./dialog.js";
+import { el } from "./dom.js";
 
 /**
  * Ask with whom; `start` makes the match.
@@ -29,17 +31,7 @@ export function openNewMatch(start, most) {
     problem,
     submit,
   );
-  const dialog = el(
-    "dialog",
-    { class: "card", "aria-labelledby": "new-match" },
-    el(
-      "header",
-      {},
-      el("h2", { id: "new-match" }, "New match"),
-      iconButton("close", "Close", () => dialog.close()),
-    ),
-    form,
-  );
+  const dialog = openDialog({ id: "new-match", title: "New match", content: [form] });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const names = [
@@ -57,14 +49,10 @@ export function openNewMatch(start, most) {
       await start(names);
       dialog.close();
     } catch (error) {
-      problem.textContent = error instanceof Error ? error.message : String(error);
+      problem.textContent = inWords(error);
       submit.disabled = false;
     }
   });
-  dialog.addEventListener("close", () => dialog.remove());
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  document.body.append(dialog);
-  dialog.showModal();
   field.focus();
 }
 
