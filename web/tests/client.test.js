@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryStorage } from "../duologue.js";
-import { includes, message, NOW, Play, summary, texts } from "./play.js";
+import { includes, message, NOW, Play, summary, texts, watchingBob } from "./play.js";
 
 test("a match known from the summary only goes on with the next push", async () => {
   const play = new Play();
@@ -15,9 +15,7 @@ test("a match known from the summary only goes on with the next push", async () 
 });
 
 test("coming back gives the cursors, and missed entries are told once and in order", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const first = await play.welcome([summary(1)], [message(2)]);
+  const { play, ...first } = await Play.online([summary(1)], { pushes: [message(2)] });
   const seqs = play.seqs();
   const offline = play.next("status", ({ state }) => state === "offline");
   first.socket.cut();
@@ -32,9 +30,7 @@ test("coming back gives the cursors, and missed entries are told once and in ord
 
 test("a reload brings back entries, unread count and cursors", async () => {
   const storage = new MemoryStorage();
-  const before = new Play({ storage });
-  before.chat.connect();
-  await before.welcome([summary(1)], [message(2), message(3)]);
+  const { play: before } = await Play.online([summary(1)], { pushes: [message(2), message(3)], options: { storage } });
   await before.chat.close();
 
   const after = new Play({ storage });
@@ -68,9 +64,7 @@ test("a hole is closed by sync, page by page", async () => {
 });
 
 test("an entry that is only late needs no sync", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(1)], [message(3), message(2)]);
+  const { play, socket } = await Play.online([summary(1)], { pushes: [message(3), message(2)] });
   assert.equal(play.chat.match("m1")?.last_seq, 3);
   await new Promise((resolve) => setTimeout(resolve, 15));
   assert.deepEqual(
@@ -81,9 +75,7 @@ test("an entry that is only late needs no sync", async () => {
 });
 
 test("after reset, and after a gap too long to hold, the newest page is read instead", async () => {
-  const play = new Play({ maxEntries: 10 });
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(5)]);
+  const { play, socket } = await Play.online([summary(5)], { options: { maxEntries: 10 } });
   socket.push({ type: "reset", match: "m1" });
   const history = await socket.expect("history");
   socket.push(message(4)); // while the page is on its way
@@ -101,9 +93,7 @@ test("after reset, and after a gap too long to hold, the newest page is read ins
 });
 
 test("a repair that is refused for now is tried again after the time told", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(5)]);
+  const { play, socket } = await Play.online([summary(5)]);
   socket.push({ type: "reset", match: "m1" });
   socket.refuse(await socket.expect("history"), "rate_limited", { retry_after_ms: 5 });
   const reset = play.next("match", ({ change }) => change === "reset");
@@ -114,9 +104,7 @@ test("a repair that is refused for now is tried again after the time told", asyn
 });
 
 test("matches come, change and go while connected and while away", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(1)]);
+  const { play, socket } = await Play.online([summary(1)]);
   const made = play.next("match", ({ match, change }) => match === "m2" && change === "made");
   socket.push({ type: "match", ...summary(1, { match: "m2", last: null }) });
   await made;
@@ -136,9 +124,7 @@ test("matches come, change and go while connected and while away", async () => {
 });
 
 test("messages are sent one at a time per match, in order, and side by side between matches", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(1), summary(1, { match: "m2", last: null })]);
+  const { play, socket } = await Play.online([summary(1), summary(1, { match: "m2", last: null })]);
   await play.chat.send("m1", "one");
   await play.chat.send("m1", "two");
   await play.chat.send("m2", "other");
@@ -154,9 +140,7 @@ test("messages are sent one at a time per match, in order, and side by side betw
 
 test("what was written offline survives a reload and is sent once, with the same client_id", async () => {
   const storage = new MemoryStorage();
-  const before = new Play({ storage });
-  before.chat.connect();
-  const { socket } = await before.welcome([summary(1)]);
+  const { play: before, socket } = await Play.online([summary(1)], { options: { storage } });
   const { client_id } = await before.chat.send("m1", "hello");
   await socket.expect("message.send"); // the answer is lost with the page
   await before.chat.close();
@@ -176,9 +160,7 @@ test("what was written offline survives a reload and is sent once, with the same
 });
 
 test("a message found in the log is not sent again", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const first = await play.welcome([summary(1)]);
+  const { play, ...first } = await Play.online([summary(1)]);
   const { client_id } = await play.chat.send("m1", "hello");
   await first.socket.expect("message.send");
   first.socket.cut();
@@ -192,9 +174,7 @@ test("a message found in the log is not sent again", async () => {
 });
 
 test("refused for now waits and repeats; refused for good fails, and can be sent again or discarded", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(1)]);
+  const { play, socket } = await Play.online([summary(1)]);
   const { client_id } = await play.chat.send("m1", "hello");
   socket.refuse(await socket.expect("message.send"), "rate_limited", { retry_after_ms: 5, stored: "no" });
   const again = await socket.expect("message.send");
@@ -248,9 +228,7 @@ test("two tabs of one user share the outbox and send each message once", async (
 });
 
 test("delivery is told by itself, reading by read(), each as one receipt", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(0)], [message(1), message(2), message(3)]);
+  const { play, socket } = await Play.online([summary(0)], { pushes: [message(1), message(2), message(3)] });
   includes(await socket.expect("receipt"), { match: "m1", delivered: 3 });
   play.chat.read("m1", 2);
   play.chat.read("m1", 3);
@@ -260,9 +238,7 @@ test("delivery is told by itself, reading by read(), each as one receipt", async
 });
 
 test("what was read while away is told at the next welcome", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(0)], [message(1)]);
+  const { play, socket } = await Play.online([summary(0)], { pushes: [message(1)] });
   await socket.expect("receipt");
   socket.cut();
   play.chat.read("m1");
@@ -274,9 +250,7 @@ test("what was read while away is told at the next welcome", async () => {
 });
 
 test("an unread count that cannot be known here is asked for", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(50, { unread: 30 })]);
+  const { play, socket } = await Play.online([summary(50, { unread: 30 })]);
   socket.push({ type: "receipt", match: "m1", user: "alice", delivered: 50, read: 45 });
   const asked = await socket.expect("matches");
   const told = play.next("unread", ({ unread }) => unread === 4);
@@ -287,9 +261,7 @@ test("an unread count that cannot be known here is asked for", async () => {
 });
 
 test("typing is told at most once per interval and stops on send", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(0)]);
+  const { play, socket } = await Play.online([summary(0)]);
   for (let key = 0; key < 20; key += 1) play.chat.typing("m1");
   await play.chat.send("m1", "hello");
   const typing = socket.inbox.filter(({ type }) => type === "typing").map(({ on }) => on);
@@ -298,9 +270,7 @@ test("typing is told at most once per interval and stops on send", async () => {
 });
 
 test("others' typing ends by itself, by their message and with the connection", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(0)]);
+  const { play, socket } = await Play.online([summary(0)]);
   socket.push({ type: "typing", match: "m1", user: "bob", on: true });
   assert.deepEqual(play.chat.typingIn("m1"), ["bob"]);
   await play.next("typing", ({ users }) => users.length === 0);
@@ -314,14 +284,7 @@ test("others' typing ends by itself, by their message and with the connection", 
 });
 
 test("watched users are watched again on every connection; older news do not win", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(0)]);
-  void play.chat.watch(["bob"]);
-  const asked = await socket.expect("presence.watch");
-  const known = play.next("presence");
-  socket.ok(asked, { presence: [{ user: "bob", status: "online", v: 5 }] });
-  await known;
+  const { play, socket } = await watchingBob({ first: { status: "online", v: 5 } });
   socket.push({ type: "presence", changes: [{ user: "bob", status: "offline", v: 4 }] });
   assert.equal(play.chat.presence("bob").status, "online");
   socket.cut();
@@ -333,9 +296,7 @@ test("watched users are watched again on every connection; older news do not win
 });
 
 test("history pages are joined to what is held, oldest first", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(9)]);
+  const { play, socket } = await Play.online([summary(9)]);
   const page = play.chat.history("m1", { before: NOW + 9, limit: 2 });
   const asked = await socket.expect("history");
   includes(asked, { match: "m1", before: NOW + 9, limit: 2 });
@@ -348,9 +309,7 @@ test("history pages are joined to what is held, oldest first", async () => {
 });
 
 test("app events are told, unknown pushes ignored, a listener that throws does not stop the others", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(0)]);
+  const { play, socket } = await Play.online([summary(0)]);
   const told = play.next("event");
   socket.push({ type: "of the future", something: 1 });
   socket.push({ type: "event", name: "offer", data: { price: 3 } });

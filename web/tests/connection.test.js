@@ -29,9 +29,7 @@ test("ids are UUIDv7 and sort in the order they were made", () => {
 
 test("every connection asks for a token first, and a lost one comes back", async () => {
   let tokens = 0;
-  const play = new Play({ token: async () => `token ${++tokens}` });
-  play.chat.connect();
-  const first = await play.welcome([]);
+  const { play, ...first } = await Play.online([], { options: { token: async () => `token ${++tokens}` } });
   assert.equal(first.hello.token, "token 1");
   assert.equal(first.hello.session, undefined);
   const offline = play.next("status", ({ state }) => state === "offline");
@@ -45,9 +43,7 @@ test("every connection asks for a token first, and a lost one comes back", async
 });
 
 test("a token about to expire is renewed on the connection", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([]);
+  const { play, socket } = await Play.online();
   socket.push({ type: "token_expiring", in_ms: 60_000 });
   assert.equal((await socket.expect("auth.refresh")).token, "token");
   await play.chat.close();
@@ -68,9 +64,7 @@ test("a token provider that fails is asked again, one that says no for good is n
 });
 
 test("a final close code ends it and names the reason, a temporary one waits as long as told", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([]);
+  const { play, socket } = await Play.online();
   socket.push({ type: "going_away", after_ms: 7_000 });
   const offline = play.next("status", ({ state }) => state === "offline");
   socket.cut(4000);
@@ -93,9 +87,7 @@ function statuses(play) {
 }
 
 test("sent away, it is welcome elsewhere before it leaves", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const first = await play.welcome([summary(1)]);
+  const { play, ...first } = await Play.online([summary(1)]);
   const told = statuses(play);
   const seqs = play.seqs();
   first.socket.push({ type: "going_away", after_ms: 1 });
@@ -122,9 +114,7 @@ test("sent away, it is welcome elsewhere before it leaves", async () => {
 });
 
 test("what came over the old connection after hello is not turned back by an older welcome", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const first = await play.welcome([summary(5)]);
+  const { play, ...first } = await Play.online([summary(5)]);
   const seqs = play.seqs();
   first.socket.push({ type: "going_away", after_ms: 0 });
   const second = await play.arrival();
@@ -150,9 +140,7 @@ test("what came over the old connection after hello is not turned back by an old
 });
 
 test("what had no answer when it moved is asked again, once, in order", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const first = await play.welcome([summary(1)]);
+  const { play, ...first } = await Play.online([summary(1)]);
   await play.chat.send("m1", "hello");
   const sent = await first.socket.expect("message.send");
   const history = play.chat.history("m1");
@@ -194,9 +182,7 @@ test("told twice to go while it gets a token, it opens one connection", async ()
 });
 
 test("with nowhere to go it stays, tries again, and comes back when it is closed", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([]);
+  const { play, socket } = await Play.online();
   const told = statuses(play);
   socket.push({ type: "going_away", after_ms: 0 });
   (await play.socket()).cut();
@@ -214,9 +200,7 @@ test("with nowhere to go it stays, tries again, and comes back when it is closed
 });
 
 test("a way out that closes after the old one is gone leads back to the usual", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([]);
+  const { play, socket } = await Play.online();
   socket.push({ type: "going_away", after_ms: 0 });
   const next = await play.arrival();
   socket.cut(4500);
@@ -240,9 +224,7 @@ test("a hello refused for now is tried again after the time told", async () => {
 });
 
 test("requests under way fail as offline when the connection goes", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(0)]);
+  const { play, socket } = await Play.online([summary(0)]);
   const history = play.chat.history("m1");
   await socket.expect("history");
   socket.cut();

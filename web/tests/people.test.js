@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryStorage } from "../duologue.js";
-import { greet, includes, message, NOW, Play, summary, texts } from "./play.js";
+import { greet, includes, message, NOW, Play, summary, texts, watchingBob } from "./play.js";
 
 const GROUP = ["alice", "bob", "carol"].map((user) => ({ user, delivered: 1, read: 1 }));
 
@@ -11,23 +11,9 @@ const skip = (seq) => ({ type: "skip", match: "m1", seq, created_at: NOW + seq }
 /** @param {number} lastSeq @param {Record<string, unknown>} [more] */
 const group = (lastSeq, more = {}) => summary(lastSeq, { members: GROUP, ...more });
 
-/**
- * Connect and watch bob; `asked` is the request, still to be answered.
- * @param {object} [match]
- */
-async function watchingBob(match = summary(0)) {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([match]);
-  void play.chat.watch(["bob"]);
-  return { play, socket, asked: await socket.expect("presence.watch") };
-}
-
 test("how the user is shown comes with welcome, is set in part, and follows the other devices", async () => {
-  const play = new Play();
-  play.chat.connect();
   const own = { status: "away", text: "Learning Greek", last_seen: "exact" };
-  const { socket } = await play.welcome([], [], { presence: own });
+  const { play, socket } = await Play.online([], { more: { presence: own } });
   assert.deepEqual(play.chat.ownPresence, own);
   const set = play.chat.setPresence({ status: "dnd" });
   const asked = await socket.expect("presence.set");
@@ -47,10 +33,8 @@ test("how the user is shown comes with welcome, is set in part, and follows the 
 });
 
 test("a watched user's status and words are told; not knowing is news and turns no time back", async () => {
-  const { play, socket, asked } = await watchingBob();
-  const first = play.next("presence");
-  socket.ok(asked, { presence: [{ user: "bob", status: "online", v: 5, text: "Hi" }] });
-  includes(await first, { status: "online", text: "Hi" });
+  const { play, socket } = await watchingBob({ first: { status: "online", v: 5, text: "Hi" } });
+  includes(play.chat.presence("bob"), { status: "online", text: "Hi" });
   /** @type {(string | undefined)[]} */
   const seen = [];
   play.chat.on("presence", ({ status, text }) => void seen.push(text ?? status));
@@ -68,9 +52,7 @@ test("a watched user's status and words are told; not knowing is news and turns 
 });
 
 test("another server may count from somewhere else: a new connection begins anew", async () => {
-  const { play, socket, asked } = await watchingBob();
-  socket.ok(asked, { presence: [{ user: "bob", status: "online", v: 5 }] });
-  await play.next("presence");
+  const { play, socket } = await watchingBob({ first: { status: "online", v: 5 } });
   socket.cut();
   assert.equal(play.chat.presence("bob").status, "unknown");
   play.chat.connect();
@@ -91,9 +73,7 @@ test("a watch that is refused for now is asked for again", async () => {
 });
 
 test("from a block on nothing is shown of the other; taken back, their presence is asked for again", async () => {
-  const { play, socket, asked } = await watchingBob();
-  socket.ok(asked, { presence: [{ user: "bob", status: "online", v: 5 }] });
-  await play.next("presence");
+  const { play, socket } = await watchingBob({ first: { status: "online", v: 5 } });
   socket.push({ type: "typing", match: "m1", user: "bob", on: true });
   const block = play.chat.block("bob");
   const blocking = await socket.expect("block");
@@ -143,9 +123,7 @@ test("blocks come with welcome and from other devices; one that is refused does 
 });
 
 test("in a group what a blocked user wrote is read anew, as is what was skipped once that is over", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([group(1, { unread: 0 })], [message(2), message(3, "carol")]);
+  const { play, socket } = await Play.online([group(1, { unread: 0 })], { pushes: [message(2), message(3, "carol")] });
   assert.equal(play.chat.unread, 2);
   const hidden = play.next("match", ({ change }) => change === "reset");
   const fewer = play.next("unread", ({ unread }) => unread === 1);
@@ -176,9 +154,7 @@ test("in a group what a blocked user wrote is read anew, as is what was skipped 
 });
 
 test("where what is held does not reach back to what was read, unread messages are asked for", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([group(50, { unread: 30 })]);
+  const { play, socket } = await Play.online([group(50, { unread: 30 })]);
   const told = play.next("unread", ({ unread }) => unread === 12);
   socket.push({ type: "blocked", user: "carol", on: true });
   socket.ok(await socket.expect("matches"), { matches: [group(50, { unread: 12 })], complete: true });
@@ -202,11 +178,9 @@ test("a welcome with blocks brings its own unread counts: nothing is asked for",
 });
 
 test("two who are blocked at once are read away at once, and what is left is counted", async () => {
-  const play = new Play();
-  play.chat.connect();
   const members = [...GROUP, { user: "dora", delivered: 1, read: 1 }];
   const pushes = [message(2), message(3, "carol"), message(4, "dora")];
-  const { socket } = await play.welcome([summary(1, { members })], pushes);
+  const { play, socket } = await Play.online([summary(1, { members })], { pushes });
   assert.equal(play.chat.unread, 3);
   const counted = play.next("unread", ({ unread }) => unread === 1);
   socket.push({ type: "blocked", user: "bob", on: true });
@@ -221,11 +195,11 @@ test("two who are blocked at once are read away at once, and what is left is cou
   await play.chat.close();
 });
 
-test("so is the line of a call that they made", async () => {
-  const play = new Play();
-  play.chat.connect();
+test("the line of a call that a blocked user made is hidden, too", async () => {
   const call = { type: "call", match: "m1", seq: 2, created_at: NOW + 2, call: "c", state: "missed", caller: "bob" };
-  const { socket } = await play.welcome([group(1, { last: message(1, "carol") })], [{ ...call, media: "audio", n: 2 }]);
+  const { play, socket } = await Play.online([group(1, { last: message(1, "carol") })], {
+    pushes: [{ ...call, media: "audio", n: 2 }],
+  });
   const hidden = play.next("match", ({ change }) => change === "reset");
   socket.push({ type: "blocked", user: "bob", on: true });
   const messages = [skip(2), message(1, "carol")];
@@ -237,9 +211,10 @@ test("so is the line of a call that they made", async () => {
 
 test("what an earlier page kept is read anew when blocks have changed since; a match of two never is", async () => {
   const storage = new MemoryStorage();
-  const before = new Play({ storage });
-  before.chat.connect();
-  await before.welcome([group(1), summary(0, { match: "m2" })], [message(2), message(1, "bob", "m2")]);
+  const { play: before } = await Play.online([group(1), summary(0, { match: "m2" })], {
+    pushes: [message(2), message(1, "bob", "m2")],
+    options: { storage },
+  });
   await before.chat.close();
 
   const after = new Play({ storage });
@@ -260,9 +235,11 @@ test("what an earlier page kept is read anew when blocks have changed since; a m
 
 test("what was skipped when an earlier page kept it stays while the blocks do", async () => {
   const storage = new MemoryStorage();
-  const before = new Play({ storage });
-  before.chat.connect();
-  await before.welcome([group(1, { last: skip(1) })], [skip(2)], { blocked: ["bob"] });
+  const { play: before } = await Play.online([group(1, { last: skip(1) })], {
+    pushes: [skip(2)],
+    more: { blocked: ["bob"] },
+    options: { storage },
+  });
   await before.chat.close();
 
   const after = new Play({ storage });
@@ -278,9 +255,10 @@ test("what was skipped when an earlier page kept it stays while the blocks do", 
 
 test("what was skipped is read anew when the block is over; the page says what was delivered and what calls are over", async () => {
   const storage = new MemoryStorage();
-  const before = new Play({ storage });
-  before.chat.connect();
-  await before.welcome([group(1, { last: skip(1) })], [], { blocked: ["bob", "mallory"] });
+  const { play: before } = await Play.online([group(1, { last: skip(1) })], {
+    more: { blocked: ["bob", "mallory"] },
+    options: { storage },
+  });
   await before.chat.close();
 
   const after = new Play({ storage });
@@ -304,9 +282,7 @@ test("what was skipped is read anew when the block is over; the page says what w
 });
 
 test("a page that does not come before the connection goes is told as a reset by the next welcome", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([group(1)], [message(2)]);
+  const { play, socket } = await Play.online([group(1)], { pushes: [message(2)] });
   socket.push({ type: "blocked", user: "bob", on: true });
   await socket.expect("history");
   const reset = play.next("match", ({ change }) => change === "reset");
@@ -320,11 +296,9 @@ test("a page that does not come before the connection goes is told as a reset by
 });
 
 test("receipts that a block hides are not waited for, and what was seen stays seen", async () => {
-  const play = new Play();
-  play.chat.connect();
   const at = (/** @type {Record<string, number>} */ seqs) =>
     GROUP.map(({ user }) => ({ user, delivered: seqs[user] ?? 9, read: seqs[user] ?? 9 }));
-  const { socket } = await play.welcome([summary(9, { members: at({ bob: 4, carol: 3 }) })]);
+  const { play, socket } = await Play.online([summary(9, { members: at({ bob: 4, carol: 3 }) })]);
   includes(play.chat.match("m1") ?? {}, { read_by_all: 3, delivered_to_all: 3 });
   socket.cut();
   play.chat.connect();
@@ -340,10 +314,8 @@ test("receipts that a block hides are not waited for, and what was seen stays se
 });
 
 test("in a match of two what the other had read when they were blocked stays read, and no more is", async () => {
-  const play = new Play();
-  play.chat.connect();
   const members = GROUP.slice(0, 2).map(({ user }) => ({ user, delivered: 4, read: 4 }));
-  const { socket } = await play.welcome([summary(5, { members })]);
+  const { play, socket } = await Play.online([summary(5, { members })]);
   socket.push({ type: "blocked", user: "bob", on: true });
   includes(play.chat.match("m1") ?? {}, { read_by_all: 4, delivered_to_all: 4 });
   socket.cut();
@@ -355,9 +327,7 @@ test("in a match of two what the other had read when they were blocked stays rea
 });
 
 test("a message that cannot be delivered fails once and says so; sent again, it keeps its key", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(1)]);
+  const { play, socket } = await Play.online([summary(1)]);
   const failed = play.next("outbox", ({ state }) => state === "failed");
   const { client_id } = await play.chat.send("m1", "hello");
   socket.refuse(await socket.expect("message.send"), "refused", { stored: "no" });
@@ -375,10 +345,7 @@ test("a message that cannot be delivered fails once and says so; sent again, it 
 });
 
 test("a refused message is a reason to ask again whom one may see", async () => {
-  const { play, socket, asked } = await watchingBob(summary(1));
-  const known = play.next("presence");
-  socket.ok(asked, { presence: [{ user: "bob", status: "online", v: 1 }] });
-  await known;
+  const { play, socket } = await watchingBob({ match: summary(1), first: { status: "online", v: 1 } });
   await play.chat.send("m1", "hello");
   socket.refuse(await socket.expect("message.send"), "refused", { stored: "no" });
   const hidden = play.next("presence");
@@ -389,9 +356,7 @@ test("a refused message is a reason to ask again whom one may see", async () => 
 
 test("private reading is set, comes with summaries and from other devices, and survives a reload", async () => {
   const storage = new MemoryStorage();
-  const play = new Play({ storage });
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(1)]);
+  const { play, socket } = await Play.online([summary(1)], { options: { storage } });
   assert.equal(play.chat.match("m1")?.private_read, false);
   const changed = play.next("match", ({ change }) => change === "changed");
   const set = play.chat.setPrivateRead("m1", true);
@@ -413,9 +378,7 @@ test("private reading is set, comes with summaries and from other devices, and s
 });
 
 test("whether somebody looks is told once, and again in the next hello", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket, hello } = await play.welcome([]);
+  const { play, socket, hello } = await Play.online();
   assert.equal("client_state" in hello, false);
   play.chat.setClientState("inactive");
   play.chat.setClientState("inactive");
@@ -510,17 +473,13 @@ test("a hidden page is inactive by itself, unless a call goes on in it or the ap
 });
 
 test("close() is a goodbye", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([]);
+  const { play, socket } = await Play.online();
   await play.chat.close();
   assert.equal(socket.closedWith, 1000);
 });
 
 test("recording is told and shown apart from writing; a message ends both", async () => {
-  const play = new Play();
-  play.chat.connect();
-  const { socket } = await play.welcome([summary(0)]);
+  const { play, socket } = await Play.online([summary(0)]);
   play.chat.typing("m1");
   play.chat.typing("m1", "recording");
   play.chat.typingStopped("m1");

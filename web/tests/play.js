@@ -118,6 +118,17 @@ export class Play {
     });
   }
 
+  /**
+   * A client that is connected and welcomed; `pushes` come in the same read as `welcome`, which has `more`, too.
+   * @param {object[]} [matches]
+   * @param {{pushes?: object[], more?: object, options?: Partial<DuologueOptions>}} [how]
+   */
+  static async online(matches = [], { pushes, more, options } = {}) {
+    const play = new Play(options);
+    play.chat.connect();
+    return { play, ...(await play.welcome(matches, pushes, more)) };
+  }
+
   #open() {
     const socket = new Socket();
     this.socketCount += 1;
@@ -141,16 +152,16 @@ export class Play {
   }
 
   /**
-   * Accept the next connection and welcome it, pushing `then` in the same read.
+   * Accept the next connection and welcome it, with `pushes` in the same read.
    * @param {object[]} matches
-   * @param {object[]} [then]
+   * @param {object[]} [pushes]
    * @param {object} [more]
    */
-  async welcome(matches, then = [], more = {}) {
+  async welcome(matches, pushes = [], more = {}) {
     const { socket, hello } = await this.arrival();
     const online = this.next("status", ({ state }) => state === "online");
     greet(socket, hello, matches, more);
-    for (const push of then) socket.push(push);
+    for (const push of pushes) socket.push(push);
     await online;
     return { socket, hello };
   }
@@ -189,4 +200,20 @@ export function texts(entries) {
 /** @param {object} actual @param {object} expected Fields that have to be there. */
 export function includes(actual, expected) {
   assert.deepEqual({ ...actual, ...expected }, actual);
+}
+
+/**
+ * A client that watches bob. `first`: how he is, told already; without it `asked` is still to be answered.
+ * @param {{match?: object, first?: object}} [how]
+ */
+export async function watchingBob({ match = summary(0), first } = {}) {
+  const { play, socket } = await Play.online([match]);
+  void play.chat.watch(["bob"]);
+  const asked = await socket.expect("presence.watch");
+  if (first) {
+    const told = play.next("presence");
+    socket.ok(asked, { presence: [{ user: "bob", ...first }] });
+    await told;
+  }
+  return { play, socket, asked };
 }
