@@ -94,6 +94,7 @@ class Device:
         "_is_stopping",
         "_last_id",
         "_lost_us",
+        "_makes_room",
         "_scene",
         "_session",
         "_silent",
@@ -142,6 +143,8 @@ class Device:
         # When the server asked it to leave for another.
         self._is_coming = False
         # `come` is under way, which nothing may begin a second time.
+        self._makes_room = False
+        # Its connection was closed for the one that is coming.
         self._is_stopping = False
         self._silent = False
 
@@ -182,6 +185,7 @@ class Device:
             scene.meters.count(f"connect failed: {self.trouble}")
             if connection is not None:
                 connection.abort()
+            self._made_room_in_vain()
             return False
         if self.is_hidden != was_hidden:
             self.tell(ClientStateSet(self._client_state()))
@@ -215,10 +219,10 @@ class Device:
 
     def _welcome(self, connection: Connection, welcome: Welcome) -> None:
         scene, now_us = self._scene, self._scene.now_us()
-        if self.is_ready:
-            self._leave_behind()
+        if self.is_ready or self._makes_room:
+            self._moved()
         else:
-            self._note_coming(now_us)
+            self._came(now_us)
         self._connection, self._is_coming, self._go_at_us = connection, False, 0
         connection.on_text = self._text
         self.outgoing.connection = self.connects
@@ -241,7 +245,7 @@ class Device:
             self.ask(PresenceWatch(0, self.user.partners), self._watching)
         self.outgoing.welcomed()
 
-    def _note_coming(self, now_us: int) -> None:
+    def _came(self, now_us: int) -> None:
         """Note that its user has one more device."""
         if self._lost_us and not self.away:
             self._scene.meters.time("comeback", now_us - self._lost_us)
@@ -256,26 +260,41 @@ class Device:
             return
         if connection is not self._connection or not self.is_ready:
             return
-        scene, code, now_us = self._scene, closed.result(), self._scene.now_us()
+        code = closed.result()
         self.is_ready = False
-        self.user.went(now_us, silent=self._silent)
-        if not self.user.connected:
-            scene.meters.count(PRESENCE_CHANGED)
         self._forget_asked()
+        if self._is_coming and code == CloseCode.REPLACED:  # told sooner than the welcome that it makes room for
+            self._makes_room = True
+            return
+        self._went()
         if self.away or self._is_stopping:
             return
-        if self._is_coming and code == CloseCode.REPLACED:  # told sooner than the welcome that it makes room for
-            return
-        self._lost_us = now_us
-        scene.meters.count(f"closed with {code}")
+        self._count_loss(code)
         if self._is_coming:
             return
         if comes_back(code):
-            told_s = max(0, self._go_at_us - now_us) / 1e6
-            self._come_back(told_s + _RETRY_FIRST_S * scene.chance.random())
+            told_s = max(0, self._go_at_us - self._lost_us) / 1e6
+            self._come_back(told_s + _RETRY_FIRST_S * self._scene.chance.random())
         else:
             self.trouble = f"closed with {code}, which says not to come back"
-            scene.meters.count("gave up")
+            self._scene.meters.count("gave up")
+
+    def _went(self) -> None:
+        """Note that its user has one device less."""
+        self.user.went(self._scene.now_us(), silent=self._silent)
+        if not self.user.connected:
+            self._scene.meters.count(PRESENCE_CHANGED)
+
+    def _count_loss(self, code: int) -> None:
+        self._lost_us = self._scene.now_us()
+        self._scene.meters.count(f"closed with {code}")
+
+    def _made_room_in_vain(self) -> None:
+        """Note that the connection which was closed for a new one is lost: the node that was to welcome it fell."""
+        if self._makes_room:
+            self._makes_room = False
+            self._went()
+            self._count_loss(CloseCode.REPLACED)
 
     def _forget_asked(self) -> None:
         """Have everything that has no answer asked again, or not at all: the connection that it was asked on is gone."""
@@ -294,14 +313,14 @@ class Device:
         if connection is self._connection and self._is_free and not self._is_stopping:
             self._come_back()
 
-    def _leave_behind(self) -> None:
+    def _moved(self) -> None:
         """Go on elsewhere: what still comes over the connection so far counts, and what that server says of itself does not."""
-        old = self._connection
-        assert old is not None
         self._scene.meters.count("moved elsewhere")
-        self._forget_asked()
-        old.on_text = self._text_behind
-        self._scene.spawn(_left(old))
+        old, self._makes_room = self._connection, False
+        if self.is_ready and old is not None:
+            self._forget_asked()
+            old.on_text = self._text_behind
+            self._scene.spawn(_left(old))
 
     def _text_behind(self, payload: bytes) -> None:
         if not payload.startswith(_GOING_AWAY):

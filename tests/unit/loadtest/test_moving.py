@@ -148,6 +148,33 @@ async def test_with_nowhere_to_go_it_stays_until_it_is_closed() -> None:
         assert "moved elsewhere" not in counted(device)
 
 
+async def test_room_that_is_made_before_the_welcome_is_no_loss() -> None:
+    """The old connection may be closed sooner than the new one is welcomed: its user was there all the time."""
+    said_hello, kicked = asyncio.Event(), asyncio.Event()
+
+    async def first(talk: Talk) -> None:
+        await talk.greet()
+        await talk.say(GoingAway(0))
+        await said_hello.wait()
+        await talk.connection.close(CloseCode.REPLACED)
+        kicked.set()
+
+    async def second(talk: Talk) -> None:
+        hello = await talk.hear()
+        assert isinstance(hello, Hello)
+        said_hello.set()
+        await kicked.wait()
+        await talk.welcome(hello)
+        await stay(talk)
+
+    async with device_at(first, second) as device:
+        came_us = device.user.changed_us
+        await until(lambda: "moved elsewhere" in counted(device))
+        assert (device.is_ready, device.user.connected, device.user.changed_us) == (True, 1, came_us)
+        assert (device.connects, counted(device)) == (2, {"presence changed": 1, "moved elsewhere": 1})
+        assert "comeback" not in device._scene.meters.times
+
+
 async def test_it_comes_back_when_the_way_out_falls_after_it_took_over() -> None:
     """4500 on the old connection does not tell it to stay away then."""
     said_hello, kicked = asyncio.Event(), asyncio.Event()
@@ -171,8 +198,9 @@ async def test_it_comes_back_when_the_way_out_falls_after_it_took_over() -> None
 
     async with device_at(first, falls_before_its_welcome, last) as device:
         await until(lambda: device.connects == 3 and device.is_ready)
-        assert device.user.connected == 1
-        assert "gave up" not in counted(device)
+        assert (device.user.connected, counted(device)["closed with 4500"]) == (1, 1)
+        assert not {"gave up", "moved elsewhere"} & set(counted(device))
+        assert device._scene.meters.times["comeback"].count == 1
 
 
 async def test_nothing_else_happens_to_it_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
