@@ -1,13 +1,19 @@
 """deploy/nginx.conf as nginx itself reads it, and what the nodes need of it."""
 
 import subprocess
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from deploy.cluster.parts import NGINX_CONF, Place, front_config, nginx
+from deploy.cluster.programs import Program
+from loadtest.connection import open_connection
 from server.settings import Settings
-from tests.support.programs import find_program
+from tests.support.programs import find_program, free_port
 
 CONFIG = NGINX_CONF.read_text()
 
@@ -20,9 +26,40 @@ def check(config: Path) -> str:
     return done.stderr
 
 
+@contextmanager
+def front(place: Place, nodes: list[int]) -> Iterator[str]:
+    """Run nginx in front of these ports until the block ends; yield where clients connect."""
+    program = Program(nginx(place, nodes), place.logs)
+    program.start()
+    try:
+        program.wait_ready(threading.Event())
+        yield f"ws://127.0.0.1:{place.port}/ws"
+    finally:
+        program.ask_to_end()
+        program.wait_ended(30.0)
+
+
+@asynccontextmanager
+async def node(port: int) -> AsyncIterator[None]:
+    """Listen as a node that says nothing, until the block ends."""
+
+    async def stay(connection: ServerConnection) -> None:
+        await connection.wait_closed()
+
+    async with serve(stay, "127.0.0.1", port, compression=None):
+        yield
+
+
+async def all_get_in(url: str) -> None:
+    """Connect ten times, one after the other, and stay for as long as the others do; raise `HandshakeRefused`."""
+    connections = [await open_connection(url, lambda _: None) for _ in range(10)]
+    for connection in connections:
+        connection.abort()
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    place = Place(tmp_path, 18_000)
+    place = Place(tmp_path, free_port())
     place.make()
     return place
 
@@ -57,3 +94,13 @@ def test_no_query_reaches_a_log() -> None:
     line = next(line for line in CONFIG.splitlines() if line.startswith("log_format"))
     for variable in ("$request ", '$request"', "$request_uri", "$args", "$query_string"):
         assert variable not in line
+
+
+async def test_a_node_that_was_started_again_takes_everybody_at_once(place: Place) -> None:
+    """Also when nobody speaks anything but WebSocket, which ends too late to tell nginx that the node is well."""
+    first, second = free_port(), free_port()
+    with front(place, [first, second]) as url:
+        async with node(second):
+            await all_get_in(url)  # the first one refuses, and is found to be down
+        async with node(first):
+            await all_get_in(url)
