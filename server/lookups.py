@@ -213,7 +213,9 @@ class Lookups:
 
         def told(presence: Sequence[Presence]) -> None:
             for state in presence if tell else ():
-                _show(peer, state)
+                # In place of newer news, which may still wait, it would be the last that is heard.
+                if not self._parts.watches.is_outdated(state):
+                    _show(peer, state)
 
         watched = (*self._parts.watches.watched(peer), *peer.unseen)
         if watched:

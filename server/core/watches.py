@@ -65,6 +65,10 @@ class Watches(Generic[Watcher]):
             self._told[presence.user] = (presence.v, False)
         return tuple(watchers)
 
+    def is_outdated(self, state: Presence) -> bool:
+        """Tell whether something newer than this state, which was read, has been told meanwhile."""
+        return state.status is not Status.UNKNOWN and state.v < self._told.get(state.user, _NOTHING)[0]
+
     def read(self, states: Sequence[Presence]) -> None:
         """These states were read for somebody who watches: news that are older are outdated.
 

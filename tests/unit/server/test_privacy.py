@@ -1,11 +1,14 @@
 """What users decide about who sees them: answered when it holds, told to whom it concerns, on both of two nodes."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from typing_extensions import override
 
-from protocol.ids import UserId
+from protocol.from_server import Presence
+from protocol.ids import SessionId, UserId
+from server.adapters.memory.bus import MemoryBus
 from server.adapters.memory.store import MemoryStore
 from server.core.log import Refused
 from server.core.people import Person
@@ -210,6 +213,28 @@ async def test_a_block_that_nobody_heard_of_holds_when_the_bus_is_back(pair: Pai
     news = await heard(pair, alice)
     assert shown(news) == [("bob", "unknown"), ("carol", "offline")]
     assert pair.here.watches.watched(alice.peer) == (CAROL,)
+
+
+async def test_what_is_read_again_takes_the_place_of_no_newer_news(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Carol comes back between the read and its answer: she is told of as here, and of nothing older after that."""
+    alice, carol = await pair.here.enter(ALICE), await pair.there.enter(CAROL)
+    await alice.ask(type="presence.watch", id=1, users=[CAROL])
+    pair.here.relay.bus_is(alive=False)
+    carol.hang_up()
+    await pair.here.advance(3)
+    assert of_type(await heard(pair, alice), "presence") == []
+    read = MemoryBus.watch
+
+    async def overtaken(bus: MemoryBus, users: Sequence[UserId]) -> Sequence[Presence]:
+        states = await read(bus, users)
+        monkeypatch.undo()
+        pair.there.bus.register(CAROL, SessionId("again"))
+        await asyncio.sleep(0)
+        return states
+
+    monkeypatch.setattr(MemoryBus, "watch", overtaken)
+    pair.here.relay.bus_is(alive=True)
+    assert shown(await heard(pair, alice)) == [("carol", "online")]
 
 
 async def test_while_others_are_not_heard_typing_asks_the_store_who_may_know(pair: Pair) -> None:
