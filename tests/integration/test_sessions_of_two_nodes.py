@@ -22,6 +22,9 @@ SECRETS = {
     "API_KEYS": "k3y-8c1f0b7a6d5e4f3c2b1a09f8e7d6c5b4a392",
 }
 KEY = SECRETS["API_KEYS"]
+# A Redis whose answer does not come within a quarter of a second is done without: tickets are unavailable, a decision is
+# not counted for all. On a busy machine the same is done again, with somebody else.
+ATTEMPTS = 5
 
 
 class Cluster(Struct):
@@ -83,8 +86,11 @@ async def answer_of(server: PrivateServer, *, token: str | None = None, ticket: 
     return "welcome"
 
 
-def listed(api: Api, user: str) -> list[dict[str, object]]:
+def listed(api: Api, user: str) -> list[dict[str, object]] | None:
+    """Return the sessions; None when Redis took too long."""
     reply = api.call("GET", f"/v1/users/{user}/sessions")
+    if reply.status == 503:
+        return None
     assert reply.status == 200, reply
     found = reply.json["sessions"]
     assert isinstance(found, list)
@@ -93,10 +99,10 @@ def listed(api: Api, user: str) -> list[dict[str, object]]:
 
 async def devices(api: Api, user: str, wanted: set[object]) -> list[dict[str, object]]:
     """Wait until just these devices are listed: what another node noted is seen a little later."""
-    async with asyncio.timeout(20):
-        while {each["device"] for each in listed(api, user)} != wanted:  # noqa: ASYNC110 - another process's list
+    async with asyncio.timeout(60):
+        while (found := listed(api, user)) is None or {each["device"] for each in found} != wanted:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.02)
-    return listed(api, user)
+    return found
 
 
 async def test_sessions_of_both_nodes_are_listed_on_both(cluster: Cluster) -> None:
@@ -136,14 +142,14 @@ async def test_signing_out_reaches_the_other_node(cluster: Cluster) -> None:
 
 
 async def test_a_ticket_of_one_node_works_on_the_other_once(cluster: Cluster) -> None:
-    ticket = str(cluster.here.call("POST", "/v1/tickets", {"user": fresh("alice")}).json["ticket"])
-    assert await answer_of(cluster.two, ticket=ticket) == "welcome"
-    assert await answer_of(cluster.one, ticket=ticket) == "ticket_invalid"
-
-
-# A Redis whose answer does not come within a quarter of a second is done without, and that decision is not counted for
-# all: on a busy machine the same is done again, with somebody else.
-ATTEMPTS = 5
+    for _ in range(ATTEMPTS):
+        reply = cluster.here.call("POST", "/v1/tickets", {"user": fresh("alice")})
+        ticket = str(reply.json.get("ticket"))
+        answers = [await answer_of(node, ticket=ticket) for node in (cluster.two, cluster.one)]
+        if reply.status == 201 and ErrorCode.UNAVAILABLE not in answers:
+            assert answers == ["welcome", "ticket_invalid"]
+            return
+    raise AssertionError("Redis never answered in time")
 
 
 def test_a_users_requests_on_both_nodes_are_one_count(cluster: Cluster) -> None:
