@@ -196,19 +196,30 @@ class Lookups:
             peer.say(Error(code=ErrorCode.BAD_REQUEST, message=message, id=asked.id))
             return
 
+        number = peer.watch_asked = next(self._asked)
+
+        def is_answered() -> None:
+            if peer.watch_asked == number:
+                peer.watch_asked = 0
+
         def answer(presence: Sequence[Presence]) -> None:
+            is_answered()
             peer.say(Watching(asked.id, tuple(presence)))
 
-        self.read(peer, asked.id, partial(self._watch_partners, peer, asked.users, next(self._asked)), answer)
+        def refuse(refused: Refused) -> None:
+            is_answered()
+            _refuse(peer, asked.id, refused)
+
+        self._ask(peer, self._parts.reads, partial(self._watch_partners, peer, asked.users, number), answer, refuse)
 
     def watch_again(self, peer: Peer, *, tell: bool = False) -> None:
         """Have `peer` watch of those whom it asked for all whom it may see, and perhaps tell how they are.
 
-        Somebody has left a match, a block was taken back, or news were withheld. Where the store cannot tell now, it is
-        asked again.
+        Somebody has left a match, a block was taken back, or news were withheld. Where the store cannot tell now, or the
+        client's own request is under way, that is done a little later.
         """
 
-        def refuse(_: Refused) -> None:
+        def later(_: Refused | None = None) -> None:
             self._unanswered[peer] = tell or self._unanswered.get(peer, False)
 
         def told(presence: Sequence[Presence]) -> None:
@@ -218,9 +229,11 @@ class Lookups:
                     _show(peer, state)
 
         watched = (*self._parts.watches.watched(peer), *peer.unseen)
-        if watched:
+        if peer.watch_asked:  # It is about to watch others, and may have been read before what happened now.
+            later()
+        elif watched:
             watch = partial(self._watch_partners, peer, watched, next(self._asked), is_answer=tell)
-            self._ask(peer, self._parts.reads, watch, told, refuse)
+            self._ask(peer, self._parts.reads, watch, told, later)
 
     def settle(self, now: float) -> None:
         """Ask once more, every AGAIN_S, for those who were to watch again."""

@@ -140,6 +140,7 @@ class Peer:
         "unseen",
         "user",
         "watch",
+        "watch_asked",
     )
 
     def __init__(self, socket: Socket, conversation: Session, carrier: Carrier, address: str = "") -> None:
@@ -156,8 +157,9 @@ class Peer:
         self.info: SessionInfo | None = None
         # Its reads of the store, while there are any.
         self.lookups: LookupQueue | None = None
-        # Which `presence.watch` of all the node's holds.
+        # Which `presence.watch` of all the node's holds, and which one that the client asked for is under way (0: none).
         self.watch = 0
+        self.watch_asked = 0
         # Whom that names and a block hides: they are watched when it is taken back.
         self.unseen: tuple[UserId, ...] = ()
         # What the directory was told of it; nothing before it is known how its user wants to be shown.

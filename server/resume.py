@@ -97,7 +97,7 @@ class _Resume:
             self._give_up(arrival)
             return
         person = self._parts.people.learn(self._peer.user, arrival.person)
-        if person is None or person.apart != arrival.person.apart:
+        if person is None or person.blocks != arrival.person.blocks:
             # Somebody was blocked while this was read, or news of that has not been heard.
             refresh = partial(self._parts.people.refresh, (self._peer.user,))
             self._parts.reads.submit(refresh, self._peer.shield(self._refreshed))

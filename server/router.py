@@ -179,6 +179,7 @@ class Router:
         """Forget what time alone has ended, typing that ran out; do again what could not be done."""
         self._parts.typing.settle(now)
         self._lookups.settle(now)
+        self._parts.calls.settle(now)
 
     def leave(self, spread_ms: int) -> None:
         """This node is being stopped: send everybody away, with time to come back elsewhere before they count as gone."""
@@ -312,7 +313,6 @@ class Router:
                 for other in parted:
                     self._lookups.lose_sight(recipient, other)
                 parts.attention.person_changed(recipient, after)
-                parts.calls.person_known(recipient)
                 is_seen_again = not after.apart.issuperset(recipient.unseen)
                 if parts.delivery.was_withheld(recipient) or is_seen_again:
                     self._lookups.watch_again(recipient, tell=True)

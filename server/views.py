@@ -70,7 +70,7 @@ class Views:
         shown = await _shown(self._store, user, person, page)
         # Heard while the hidden ones were counted: once more, with that.
         now = self._people.person(user)
-        return shown if now is None or now.apart == person.apart else await self.summaries(user, before, limit)
+        return shown if now is None or now.blocks == person.blocks else await self.summaries(user, before, limit)
 
     async def history(
         self, match: MatchId, user: UserId, *, before: Micros | None, after: Micros | None, limit: int

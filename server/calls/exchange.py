@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -43,6 +44,10 @@ from turn.accounts import RelayUse
 RELAYED_FROM_BYTES: Final = 16_384
 # Browsers make more allocations than they use; one that carried media carried more than this.
 
+AGAIN_S: Final = 1.0
+AGAIN_MAX: Final = 1_000
+# Connections for which the store is asked again at once.
+
 _log: Final = logging.getLogger(__name__)
 
 Work = Callable[[], Coroutine[None, None, None]]
@@ -80,7 +85,7 @@ class ExchangeParts(Struct, frozen=True):
 class Exchange:
     """The switchboard of calls. Run each of `work` for as long as the node lives."""
 
-    __slots__ = ("_book", "_desk", "_parts", "_room", "_signals", "_updates", "rounds", "work")
+    __slots__ = ("_again_at", "_book", "_desk", "_parts", "_room", "_signals", "_updates", "rounds", "work")
 
     def __init__(self, parts: ExchangeParts) -> None:
         self._parts = parts
@@ -118,6 +123,7 @@ class Exchange:
                 starts_per_min=parts.limits.starts_per_min,
             )
         )
+        self._again_at = 0.0
         self.rounds = CallRounds(
             RoundsParts(parts.store, self._room, self._desk, parts.node, parts.is_alone, parts.telemetry)
         )
@@ -133,16 +139,22 @@ class Exchange:
         """A connection is about to be welcomed, and these are live: it rings, goes on or may join."""
         self._updates.greet(peer, rows)
 
-    def person_known(self, peer: Peer) -> None:
-        """It is known whom a block parts the peer's user from: of the calls that were kept from it, it is told now."""
-        calls = self._updates.withheld.pop(peer, None)
-        if calls is None:
+    def settle(self, now: float) -> None:
+        """Tell, every AGAIN_S, those from whom calls were kept whether they may know of them, if that is known now."""
+        withheld = self._updates.withheld
+        if not withheld or now < self._again_at:
             return
+        self._again_at = now + AGAIN_S
+        known = (peer for peer in withheld if self._parts.people.person(peer.user) is not None)
+        for peer in tuple(islice(known, AGAIN_MAX)):
+            self._offer(peer, withheld.pop(peer))
+
+    def _offer(self, peer: Peer, calls: frozenset[CallId]) -> None:
 
         def found(rows: Sequence[tuple[CallRow, ...]] | Refused) -> None:
             if not isinstance(rows, Refused):
                 self._updates.greet(peer, [row for row in rows[0] if row.call in calls])
-            elif peer.is_live:  # When something is known of them anew.
+            elif peer.is_live:
                 self._updates.withheld[peer] = calls
 
         self._parts.reads.submit(partial(self._parts.store.live_calls, (peer.user,)), peer.shield(found))

@@ -37,7 +37,7 @@ from protocol.ids import MatchId, RequestId, UserId
 from server.calls.book import CallBook, Known, decode_call
 from server.calls.desk import Desk
 from server.calls.ice_lists import IceLists
-from server.calls.jobs import Job, Outcome, Settled, Soft, silently
+from server.calls.jobs import Job, Outcome, Settled, Soft, silently, soft_events
 from server.calls.lookup import CallLookup
 from server.calls.signals import Signals
 from server.calls.teller import Teller
@@ -102,7 +102,7 @@ class CallRoom:
         self._parts = parts
         self._rule = SlidingWindow(STARTS, parts.starts_per_min, 60_000)
         # Told already, to be written in the next round.
-        self._soft: dict[CallId, list[Soft]] = {}
+        self._soft: dict[CallId, tuple[Soft, ...]] = {}
 
     # ---- requests
 
@@ -144,7 +144,7 @@ class CallRoom:
         def kept(outcome: Outcome) -> None:
             if job.before and (isinstance(outcome, Refused) or outcome.decision.refusal is not None):
                 # They are written with a later one, which has not taken what was told since.
-                self._soft[name] = [*job.before, *self._soft.get(name, ())]
+                self._soft[name] = (*job.before, *self._soft.get(name, ()))
             done(outcome)
 
         job.take, job.done = take, kept
@@ -223,7 +223,8 @@ class CallRoom:
             if decision.call is not None:
                 known.call = decision.call
                 told = frozenset(seat.session for seat in decision.call.seats)
-                self._soft.setdefault(name, []).append(Soft(event, told))
+                # The last of each kind and connection: however long the store is away, there are no more.
+                self._soft[name] = soft_events((*self._soft.get(name, ()), Soft(event, told)))
             self._parts.teller.carry_out(decision.actions)
 
         self._find(peer, name, request_id, tell)

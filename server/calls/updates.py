@@ -1,7 +1,9 @@
 """How a call is, for those who may not know: who has just come, who missed news of other nodes, and this node itself."""
 
+import logging
 from collections.abc import Sequence
 
+import msgspec
 from msgspec import Struct
 
 from protocol.calls import CallCancelled, CallEnded, CallId, CallReason
@@ -17,6 +19,8 @@ from signaling.call import Call, Leg
 from signaling.decision import Rules
 from signaling.entries import duration_ms
 from signaling.views import incoming_of, snapshot_of
+
+_log = logging.getLogger(__name__)
 
 
 class CallUpdates(Struct, frozen=True):
@@ -34,7 +38,11 @@ class CallUpdates(Struct, frozen=True):
     def greet(self, peer: Peer, rows: Sequence[CallRow]) -> None:
         """Have a connection that has just come ring, resume or offer to join; it is registered, so that news reach it, too."""
         for row in rows:
-            known = self.book.learn(row)
+            try:
+                known = self.book.learn(row)
+            except msgspec.MsgspecError:  # A newer version's, perhaps; who connects is welcome all the same.
+                _log.warning("calls.row_not_understood")
+                continue
             if not peer.is_live or known.call.is_over:
                 continue
             if self._may_know(peer.user, known.call):

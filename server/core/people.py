@@ -52,6 +52,11 @@ class Person(Struct, frozen=True):
         """Everybody whom this user has blocked or was blocked by."""
         return self.blocked | self.blocked_by if self.blocked_by else self.blocked
 
+    @property
+    def blocks(self) -> tuple[frozenset[UserId], frozenset[UserId]]:
+        """By whom and of whom: what this user sees of others hangs on both."""
+        return self.blocked, self.blocked_by
+
     def with_block(self, other: UserId, *, is_on: bool) -> "Person":
         """Return this user after they blocked `other`, or took that back."""
         rest = self.blocked - {other}

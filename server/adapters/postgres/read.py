@@ -15,7 +15,7 @@ from protocol.from_server import Entry, MatchSummary, Member, ReceiptMoved, Sync
 from protocol.ids import MatchId, Micros, Seq, UserId
 from protocol.limits import PAGE_MAX_BYTES
 from server.adapters.postgres.connections import Connections, Rows
-from server.adapters.postgres.errors import ERRORS, ends_connection, unavailable
+from server.adapters.postgres.errors import ERRORS
 from server.adapters.postgres.known import Known
 from server.adapters.postgres.people import HIDDEN_UNREAD, PEOPLE, person_of
 from server.adapters.postgres.statements import read
@@ -63,7 +63,7 @@ class Reader:
 
     async def match(self, match: MatchId) -> MatchState | None:
         """Read a match as the backend sees it."""
-        rows = await self._read(MATCH, match) if is_storable(match) else ()
+        rows = await read(self._primary, MATCH, match) if is_storable(match) else ()
         for last_seq, last_at, messages, users in rows:
             self._saw(match, last_seq)
             return MatchState(match, tuple(users), last_seq, last_at, messages)
@@ -71,7 +71,7 @@ class Reader:
 
     async def members(self, matches: Sequence[MatchId]) -> list[tuple[UserId, ...]]:
         """Read the present members of each match."""
-        rows = await self._read(MEMBERS, [match if is_storable(match) else "" for match in matches])
+        rows = await read(self._primary, MEMBERS, [match if is_storable(match) else "" for match in matches])
         found = {place: tuple(users) for place, users in rows}
         return [found.get(place, ()) for place in range(1, len(matches) + 1)]
 
@@ -80,11 +80,11 @@ class Reader:
         known = [other for other in among if is_storable(other)]
         if not known or not is_storable(user):
             return frozenset()
-        return frozenset(other for (other,) in await self._read(PARTNERS, user, known))
+        return frozenset(other for (other,) in await read(self._primary, PARTNERS, user, known))
 
     async def people(self, users: Sequence[UserId]) -> list[Person]:
         """Read what is kept of each user."""
-        rows = await self._read(PEOPLE, [user if is_storable(user) else "" for user in users])
+        rows = await read(self._primary, PEOPLE, [user if is_storable(user) else "" for user in users])
         return list(map(person_of, rows))
 
     async def hidden_unread(self, user: UserId, among: Sequence[Unread]) -> Mapping[MatchId, int]:
@@ -93,7 +93,7 @@ class Reader:
         if not known or not is_storable(user):
             return {}
         places = zip(*((each.match, each.read, each.last) for each in known), strict=True)
-        counts = await self._read(HIDDEN_UNREAD, user, *map(list, places))
+        counts = await read(self._primary, HIDDEN_UNREAD, user, *map(list, places))
         return {MatchId(match): amount for match, amount in counts}
 
     # ---- summaries
@@ -103,7 +103,7 @@ class Reader:
         wanted = [user if is_storable(user) else "" for user in users]
         rows = await self._summaries_of_replica(wanted, bounded(before), limit)
         if rows is None:
-            rows = await self._read(SUMMARIES, wanted, bounded(before), limit, [], [])
+            rows = await read(self._primary, SUMMARIES, wanted, bounded(before), limit, [], [])
             self._learn(users, rows)
         pages = {place: _summary_page(group, users[place - 1]) for place, group in groupby(rows, _place)}
         nothing = SummaryPage((), complete=True)
@@ -156,7 +156,7 @@ class Reader:
         arguments = (match, viewer, before, after, limit, PAGE_MAX_BYTES)
         row = await self._page_of_replica(arguments, match, max(before or 0, after or 0), folded=folded)
         if row is None:
-            (row,) = await self._read(HISTORY, *arguments, 0, 0, folded)
+            (row,) = await read(self._primary, HISTORY, *arguments, 0, 0, folded)
             self._saw(match, row["last_seq"])
         if row["status"] == _MISSING:
             return missing
@@ -184,7 +184,7 @@ class Reader:
         known = [cursor == (0, 0) or is_cursor(*cursor) for cursor in places]
         seqs = [seq if is_known else _NO_CURSOR for (seq, _), is_known in zip(places, known, strict=True)]
         times = [at if is_known else _NO_CURSOR for (_, at), is_known in zip(places, known, strict=True)]
-        rows = await self._read(SYNC, user, asked, seqs, times, entries, budget_bytes)
+        rows = await read(self._primary, SYNC, user, asked, seqs, times, entries, budget_bytes)
         budget = Budget(budget_bytes)
         matches: dict[MatchId, SyncedMatch] = {}
         receipts: list[ReceiptMoved] = []
@@ -200,14 +200,6 @@ class Reader:
     def _saw(self, match: MatchId, seq: Seq) -> None:
         if self._known is not None:
             self._known.saw(match, seq)
-
-    async def _read(self, statement: str, *arguments: object) -> Rows:
-        try:
-            return await self._primary.fetch(statement, *arguments)
-        except ERRORS as error:
-            if not ends_connection(error) or isinstance(error, TimeoutError):
-                raise unavailable(error) from error
-        return await read(self._primary, statement, *arguments)
 
     async def _ask_replica(self, statement: str, *arguments: object) -> Rows | None:
         """Ask the replica; None when there is none or it does not answer, which is no reason to refuse."""

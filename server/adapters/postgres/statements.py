@@ -8,7 +8,7 @@ from typing import Final
 
 from protocol.ids import Micros
 from server.adapters.postgres.connections import Connections, Rows
-from server.adapters.postgres.errors import ERRORS, Verdict, judge, name_of, unavailable
+from server.adapters.postgres.errors import ERRORS, Verdict, ends_connection, judge, name_of, unavailable
 from server.ports import StoreUnavailable
 
 ATTEMPTS: Final = 4
@@ -20,7 +20,12 @@ class RowRefused(StoreUnavailable):
 
 
 async def read(connections: Connections, statement: str, *arguments: object) -> Rows:
-    """Run a statement that changes nothing; raise `StoreUnavailable`."""
+    """Run a statement that changes nothing, once more where the connection was gone; raise `StoreUnavailable`."""
+    try:
+        return await connections.fetch(statement, *arguments)
+    except ERRORS as error:
+        if not ends_connection(error) or isinstance(error, TimeoutError):
+            raise unavailable(error) from error
     try:
         return await connections.fetch(statement, *arguments)
     except ERRORS as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import msgspec
 import pytest
 from typing_extensions import override
 
@@ -230,6 +231,19 @@ async def test_a_block_of_which_no_news_came_is_learnt_by_who_comes(board: Switc
     await board.advance(0.1)
     (news,) = await phone.listen()
     assert news["changes"] == [{"user": "bob", "status": "unknown", "v": 0}]
+
+
+async def test_a_block_of_ones_own_is_news_though_the_other_blocks_already(board: Switchboard) -> None:
+    """What a group shows hangs on who blocked whom, not only on that somebody did."""
+    await world(board).make("alice", "bob", "carol", match="m1")
+    await board.store.set_block(BOB, ALICE, is_on=True)
+    await world(board).fill(1, match="m1", sender="bob")
+    await board.enter("alice")
+    await board.store.set_block(ALICE, BOB, is_on=True)
+    welcome, *_ = await hello(board).listen()
+    assert welcome["blocked"] == ["bob"]
+    (match,) = msgspec.convert(welcome["matches"], list[Json])
+    assert (match["unread"], msgspec.convert(match["last"], Json)["type"]) == (0, "skip")
 
 
 async def test_a_store_that_goes_away_before_a_doubt_is_settled_ends_the_connection(

@@ -499,6 +499,30 @@ async def test_a_watch_that_could_not_be_renewed_is_renewed_when_the_store_is_ba
     assert (board.router._lookups._unanswered, await alice.listen()) == ({}, [])
 
 
+async def test_a_watch_that_is_renewed_takes_the_place_of_none_that_the_client_asked_for_meanwhile(
+    board: Switchboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes after that, and holds of whom the client wants to see by then."""
+    await board.make("m2", "alice", "carol")
+    await board.make("m3", "alice", "dave")
+    alice = await board.enter("alice")
+    await alice.ask(type="presence.watch", id=1, users=["bob"])
+    with monkeypatch.context() as patch:
+        patch.setattr("server.lookups.LOOKUPS_MAX", 0)
+        await board.make("m3", "alice")
+    alice.send(type="presence.watch", id=2, users=["bob", "carol"])
+    board.router.settle(board.clock.now() + 1)
+    await board.settle()
+    assert board.watches.watched(alice.peer) == ("bob", "carol")
+    await board.make("m2", "alice")
+    await board.advance(2)
+    assert (board.watches.watched(alice.peer), board.router._lookups._unanswered) == (("bob",), {})
+    with monkeypatch.context() as patch:
+        patch.setattr("server.lookups.LOOKUPS_MAX", 0)
+        await alice.ask(type="presence.watch", id=3, users=["alice"])
+    assert alice.peer.watch_asked == 0
+
+
 async def test_who_is_gone_is_not_asked_for_again(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
     alice = await board.enter("alice")
     await alice.ask(type="presence.watch", id=1, users=["bob"])

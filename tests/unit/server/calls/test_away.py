@@ -102,6 +102,23 @@ async def test_a_running_call_goes_on(board: Switchboard, store: AwayStore) -> N
     assert b'"audio":false' in row.value
 
 
+async def test_what_is_told_while_the_store_is_away_takes_bounded_room(board: Switchboard, store: AwayStore) -> None:
+    """The last of each kind and seat is what counts; and it is written when the store is back."""
+    alice, _, seat, _ = await in_a_call(board)
+    store.is_away = True
+    mute = {"type": "call.media", "call": seat["call"], "video": True, "screen": False}
+    for number in range(20):
+        await asked(alice, **mute, audio=number % 2 == 0)
+        await board.advance(0.5)
+    assert [len(soft) for soft in board.exchange._room._soft.values()] == [1]
+    store.is_away = False
+    await board.advance(1)
+    assert board.exchange._room._soft == {}
+    row = (await store.call_view(call=CallId(str(seat["call"])), caller=None, since_us=0)).row
+    assert row is not None
+    assert b'"audio":false' in row.value
+
+
 async def test_a_lost_socket_is_written_when_the_store_is_back_before_any_time_out(
     board: Switchboard, store: AwayStore
 ) -> None:

@@ -1,12 +1,14 @@
 """Calls between two nodes on one bus and one store: what crosses, what is told again, and what was never heard."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from msgspec import Raw
 
 from protocol.calls import CallId
 from protocol.ids import MatchId, UserId
+from server.adapters.memory.store import MemoryStore
+from server.core.calls import CallRow
 from server.core.log import Refused
 from server.core.notices import CallNews
 from server.relay import UNROUTED_AFTER_S
@@ -146,7 +148,9 @@ async def test_what_was_told_first_is_not_written_last(pair: Pair) -> None:
     assert [peer["media"] for peer in items(seat, "peers")] == [{"audio": True, "video": True, "screen": False}]
 
 
-async def test_a_call_that_could_not_be_shown_is_offered_when_it_may_be(pair: Pair) -> None:
+async def test_a_call_that_could_not_be_shown_is_offered_when_it_may_be(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who came while other nodes were not heard is told of it when it is known whom a block parts them from: once."""
     await pair.here.make("three", "alice", "bob", "carol", "dave")
     alice, bob = await pair.here.enter("alice"), await pair.here.enter("bob")
@@ -162,9 +166,29 @@ async def test_a_call_that_could_not_be_shown_is_offered_when_it_may_be(pair: Pa
     gone.hang_up()
     pair.here.people.hears_others(hears=True)
     await pair.settle()
-    assert types(await pair.hear(carol)) == ["call.snapshot"]
-    pair.here.people.forget()
-    assert [types(await pair.hear(each)) for each in (carol, dave)] == [[], []]
+    with monkeypatch.context() as patch:
+        patch.setattr(pair.here.reads, "_queue_max", 0)
+        pair.here.router.settle(pair.here.clock.now())
+    assert types(await pair.hear(carol)) == []
+    for expected in (["call.snapshot"], []):
+        pair.here.router.settle(pair.here.clock.now() + 1)
+        assert [types(await pair.hear(each)) for each in (carol, dave)] == [expected, []]
+        pair.here.people.forget()
+        pair.here.clock.advance(1)
+
+
+async def test_a_call_that_this_version_does_not_understand_keeps_nobody_out(
+    pair: Pair, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer version wrote it, perhaps; who connects is welcome without being told of it."""
+
+    async def newer(_: MemoryStore, users: Sequence[UserId]) -> Sequence[tuple[CallRow, ...]]:
+        return [(CallRow(CallId("c"), MatchId(M), 9, b"{}"),)] * len(users)
+
+    monkeypatch.setattr(MemoryStore, "live_calls", newer)
+    bob = await pair.here.enter("bob")
+    assert types(await pair.hear(bob)) == []
+    assert "calls.row_not_understood" in caplog.text
 
 
 async def test_what_a_dead_node_decided_is_told_by_another(pair: Pair) -> None:
