@@ -131,6 +131,7 @@ class Peer:
         "address",
         "conversation",
         "info",
+        "instead_of",
         "is_live",
         "is_sent_away",
         "lookups",
@@ -153,6 +154,8 @@ class Peer:
         self.user = UserId("")
         self.session = SessionId("")
         self.is_live = False
+        # The session that its hello says it takes over.
+        self.instead_of: SessionId | None = None
         # What the list of sessions has of it, from its registration on.
         self.info: SessionInfo | None = None
         # Its reads of the store, while there are any.

@@ -102,12 +102,14 @@ class Parts(Struct, frozen=True):
 class Router:
     """The node's switchboard."""
 
-    __slots__ = ("_is_leaving", "_lookups", "_parts", "telemetry", "wheel")
+    __slots__ = ("_is_leaving", "_lookups", "_parts", "_successors", "telemetry", "wheel")
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lookups = Lookups(parts)
         self._is_leaving = False
+        # By the session that it takes over: the connection that has said hello and is not welcome yet.
+        self._successors: dict[SessionId, Peer] = {}
         self.wheel = parts.wheel
         self.telemetry = parts.telemetry
         parts.people.start(self._person_changed)
@@ -149,6 +151,8 @@ class Router:
         parts.hub.remove(peer)
         parts.calls.lost(peer)
         parts.delivery.was_withheld(peer)
+        if peer.instead_of is not None and self._successors.get(peer.instead_of) is peer:
+            del self._successors[peer.instead_of]
         parts.sessions.remove(peer.user, peer.session)
         parts.bus.unwatch(parts.watches.unwatch(peer))
         # Whoever has to leave a node that is being stopped has time to come back through another one.
@@ -263,7 +267,9 @@ class Router:
         replaced = parts.hub.session(action.hello.session) if action.hello.session else None
         if replaced is not None and replaced.user != user:
             replaced = None
-        # The one that is taken over from makes room for one, however many say that they come in its place.
+        peer.instead_of = action.hello.session
+        if replaced is not None:
+            self._succeed(replaced.session, peer)
         if len(parts.hub.connections(user)) - (replaced is not None) >= parts.connections_per_user_max:
             peer.close(CloseCode.TOO_MANY_CONNECTIONS, "this user has too many connections")
             return
@@ -275,24 +281,31 @@ class Router:
         peer.conversation.share_messages(parts.message_buckets.join(user, self.wheel.now()))
         parts.people.come(user)
         parts.attention.begin(peer, action.hello.client_state)
-        arrived = partial(self._arrived, action.hello.session)
-        parts.resumer.start(peer, action.hello, arrived, parts.bus.when_registered)
+        parts.resumer.start(peer, action.hello, self._arrived, parts.bus.when_registered)
         if parts.hub.is_degraded:  # It is held behind the welcome.
             peer.send(frame(Degraded(active=True)))
 
+    def _succeed(self, session: SessionId, peer: Peer) -> None:
+        """Of those who come in place of one connection the newest is let in: the others were given up, as it was."""
+        earlier = self._successors.pop(session, None)
+        self._successors[session] = peer
+        if earlier is not None and earlier.is_live:
+            earlier.close(CloseCode.REPLACED, REPLACED)
+
     # ---- people
 
-    def _arrived(self, instead_of: SessionId | None, peer: Peer, person: Person, calls: Sequence[CallRow]) -> None:
+    def _arrived(self, peer: Peer, person: Person, calls: Sequence[CallRow]) -> None:
         """A connection is about to be welcomed: from now on it counts, and nobody needs the one that it takes over from.
 
         Of live calls it is told behind its welcome, as of everything that is sent from now on.
         """
         self._parts.attention.arrived(peer, person)
         self._parts.calls.opened(peer, calls)
-        if instead_of is not None:
-            self._replace(peer, instead_of)
+        if peer.instead_of is not None:
+            self._replace(peer, peer.instead_of)
 
     def _replace(self, peer: Peer, session: SessionId) -> None:
+        self._successors.pop(session, None)
         replaced = self._parts.hub.session(session)
         if replaced is None:  # It may live on another node, where only its own user's is closed.
             self._parts.bus.announce(Kick(peer.user, int(CloseCode.REPLACED), REPLACED, session))

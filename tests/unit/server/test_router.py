@@ -22,6 +22,7 @@ from server.core.rate_limits import RatePolicy
 from server.core.tokens import Claims
 from server.lookups import LOOKUPS_MAX, RETRY_MS, UNDER_WAY_MAX
 from server.ports import StoreUnavailable
+from server.router import REPLACED
 from tests.support.switchboard import POLICY, TOKENS, Client, Json, Switchboard, running
 from tests.support.tokens import jwks, sign
 
@@ -161,14 +162,21 @@ async def test_one_connection_too_many_is_closed(board: Switchboard) -> None:
 
 
 async def test_many_at_once_that_take_over_one_session_are_one_more(board: Switchboard) -> None:
-    """The one that they replace is there until the first of them is welcome."""
+    """The one that they replace is there until the newest of them is welcome."""
     first, *_ = [await board.enter("alice") for _ in range(3)]
     crowd = [board.connect() for _ in range(10)]
     for client in crowd:
         client.send(type="hello", id=1, token=board.token("alice"), session=first.peer.session)
+    assert len(board.hub) == 4
     await board.settle()
     assert len(board.hub) == 3
-    assert [client.line.closed is None for client in crowd].count(True) == 1
+    assert {client.line.closed for client in crowd[:-1]} == {(CloseCode.REPLACED, REPLACED)}
+    assert (crowd[-1].line.closed, first.line.closed) == (None, (CloseCode.REPLACED, REPLACED))
+    given_up = board.connect()
+    given_up.send(type="hello", id=1, token=board.token("alice"), session=crowd[-1].peer.session)
+    given_up.hang_up()
+    await board.settle()
+    assert (len(board.hub), crowd[-1].line.closed, board.router._successors) == (3, None, {})
 
 
 async def test_a_token_is_refreshed_by_its_user_only(board: Switchboard) -> None:
