@@ -65,6 +65,8 @@ export class Connection {
   #connectTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #moveTimer;
+  /** While on the present line: a server may have closed that for the one that was to take its place. */
+  #hasTriedToMove = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #leftTimer;
 
@@ -208,6 +210,7 @@ export class Connection {
     clearTimeout(this.#connectTimer);
     const isNew = !this.online;
     this.#notBefore = 0;
+    this.#hasTriedToMove = false;
     this.#onlineSince = Date.now();
     this.liveness.start(welcome.timers);
     this.status = { state: "online" };
@@ -244,6 +247,7 @@ export class Connection {
     try {
       const hello = await this.#hello();
       if (attempt !== this.#attempt) return;
+      this.#hasTriedToMove = true;
       this.#next = this.#open(hello, {
         welcomed: (welcome, line) => line === this.#next && this.#takeOver(welcome, line),
         refused: (_, line) => line === this.#next && this.#stay(true),
@@ -300,11 +304,13 @@ export class Connection {
   #closed(line, code, reason) {
     if (line === this.#left) return this.#dropLeft();
     if (line === this.#next) return this.#stay(comesBack(code));
+    const byOurselves = code === REPLACED && this.#hasTriedToMove;
     // Told sooner than the welcome of the line that it makes room for.
-    if (line !== this.#line || (this.#next && code === REPLACED)) return;
+    if (line !== this.#line || (this.#next && byOurselves)) return;
     const why = reason || this.status.reason;
     const cause = why ? { code, reason: why } : { code };
-    if (comesBack(code)) {
+    // That line may have fallen by now, and nobody else has taken over.
+    if (comesBack(code) || byOurselves) {
       this.#lost(cause);
     } else {
       this.#drop(1000);

@@ -210,6 +210,20 @@ test("a way out that closes after the old one is gone leads back to the usual", 
   await play.chat.close();
 });
 
+test("a way out that falls just before the old one is closed for it leads back, too", async () => {
+  const { play, socket } = await Play.online();
+  socket.push({ type: "going_away", after_ms: 0 });
+  (await play.arrival()).socket.cut(1006);
+  const offline = play.next("status", ({ state }) => state === "offline");
+  socket.cut(4500);
+  await offline;
+  play.chat.connect();
+  const { socket: again } = await play.welcome([]);
+  const closed = play.next("status", ({ state }) => state === "closed");
+  again.cut(4500);
+  assert.equal((await closed).code, 4500);
+});
+
 test("a hello refused for now is tried again after the time told", async () => {
   const play = new Play();
   play.chat.connect();
