@@ -35,6 +35,7 @@ from protocol.errors import CATALOGUE, ErrorCode
 from protocol.from_server import Error, Ok
 from protocol.ids import MatchId, RequestId, UserId
 from server.calls.book import CallBook, Known, decode_call
+from server.calls.changes import write_before
 from server.calls.desk import Desk
 from server.calls.ice_lists import IceLists
 from server.calls.jobs import Job, Outcome, Settled, Soft, silently, soft_events
@@ -101,7 +102,7 @@ class CallRoom:
     def __init__(self, parts: RoomParts) -> None:
         self._parts = parts
         self._rule = SlidingWindow(STARTS, parts.starts_per_min, 60_000)
-        # Told already, to be written in the next round.
+        # Told already, to be written in the next round; each until it is written.
         self._soft: dict[CallId, tuple[Soft, ...]] = {}
 
     # ---- requests
@@ -139,16 +140,22 @@ class CallRoom:
             return
 
         def take() -> Sequence[Soft]:
-            return self._soft.pop(name, ())
+            return self._soft.get(name, ())
 
-        def kept(outcome: Outcome) -> None:
-            if job.before and (isinstance(outcome, Refused) or outcome.decision.refusal is not None):
-                # They are written with a later one, which has not taken what was told since.
-                self._soft[name] = (*job.before, *self._soft.get(name, ()))
+        def written(outcome: Outcome) -> None:
+            if not isinstance(outcome, Refused) and outcome.decision.refusal is None:
+                self._forget_soft(name, job.before)
             done(outcome)
 
-        job.take, job.done = take, kept
+        job.take, job.done = take, written
         self._parts.desk.submit(job)
+
+    def _forget_soft(self, name: CallId, written: Sequence[Soft]) -> None:
+        left = tuple(soft for soft in self._soft.get(name, ()) if soft not in written)
+        if left:
+            self._soft[name] = left
+        else:
+            self._soft.pop(name, None)
 
     def _answer(self, peer: Peer, outcome: Outcome, request_id: RequestId | UnsetType) -> bool:
         """Say what came of a request; tell whether it was granted."""
@@ -217,14 +224,16 @@ class CallRoom:
 
     def _tell_now(self, peer: Peer, name: CallId, event: Event, request_id: RequestId | UnsetType) -> None:
         def tell(known: Known) -> None:
-            now = self._parts.clock.micros()
-            decision = decide(known.call, event, NOBODY, self._parts.rules, now)
-            self._answer(peer, Settled(known.call, decision), request_id)
+            now, soft = self._parts.clock.micros(), self._soft.get(name, ())
+            # Another node may have written the call meanwhile, without what was told here.
+            call, _ = write_before(soft, known.call, self._parts.rules, now)
+            decision = decide(call, event, NOBODY, self._parts.rules, now)
+            self._answer(peer, Settled(call, decision), request_id)
             if decision.call is not None:
                 known.call = decision.call
                 told = frozenset(seat.session for seat in decision.call.seats)
                 # The last of each kind and connection: however long the store is away, there are no more.
-                self._soft[name] = soft_events((*self._soft.get(name, ()), Soft(event, told)))
+                self._soft[name] = soft_events((*soft, Soft(event, told)))
             self._parts.teller.carry_out(decision.actions)
 
         self._find(peer, name, request_id, tell)

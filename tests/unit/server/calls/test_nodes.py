@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
 import pytest
 from msgspec import Raw
 
@@ -129,6 +130,22 @@ async def test_a_refusal_forgets_nothing_that_was_told(pair: Pair) -> None:
     await pair.hear(bob)
     seat = await asked(bob, type="call.resume", call=first["call"], peer=second["peer"])
     assert [peer["media"] for peer in items(seat, "peers")] == [muted]
+
+
+async def test_what_another_node_writes_hides_nothing_that_was_told_and_not_written(pair: Pair) -> None:
+    """A microphone goes off, the other side's node writes the call without that, and it goes on again: all are told."""
+    alice, bob, first, second = await pair.talk()
+    media = {"type": "call.media", "call": first["call"], "video": True, "screen": False}
+    assert (await asked(bob, **media, audio=False))["type"] == "ok"
+    report = {"type": "call.state", "call": first["call"], "peer": second["peer"], "ice": "disconnected"}
+    assert (await asked(alice, **report))["type"] == "ok"
+    await pair.settle()
+    assert (await asked(bob, **media, audio=True))["type"] == "ok"
+    told = of_type(await pair.hear(alice), "call.media")
+    assert [msgspec.convert(each["media"], Json)["audio"] for each in told] == [False, True]
+    await pair.there.advance(1)
+    seat = await asked(alice, type="call.resume", call=first["call"], peer=first["peer"])
+    assert [msgspec.convert(peer["media"], Json)["audio"] for peer in items(seat, "peers")] == [True]
 
 
 async def test_what_was_told_first_is_not_written_last(pair: Pair) -> None:
