@@ -151,7 +151,7 @@ class Router:
         parts.hub.remove(peer)
         parts.calls.lost(peer)
         parts.delivery.was_withheld(peer)
-        if peer.instead_of is not None and self._successors.get(peer.instead_of) is peer:
+        if peer.instead_of is not None and self._is_successor(peer):
             del self._successors[peer.instead_of]
         parts.sessions.remove(peer.user, peer.session)
         parts.bus.unwatch(parts.watches.unwatch(peer))
@@ -270,7 +270,7 @@ class Router:
         peer.instead_of = action.hello.session
         if replaced is not None:
             self._succeed(replaced.session, peer)
-        if len(parts.hub.connections(user)) - (replaced is not None) >= parts.connections_per_user_max:
+        elif self._counted(user) >= parts.connections_per_user_max:
             peer.close(CloseCode.TOO_MANY_CONNECTIONS, "this user has too many connections")
             return
         peer.session = SessionId(parts.clock.random_id())
@@ -291,6 +291,14 @@ class Router:
         self._successors[session] = peer
         if earlier is not None and earlier.is_live:
             earlier.close(CloseCode.REPLACED, REPLACED)
+
+    def _counted(self, user: UserId) -> int:
+        """Count the user's connections, without those that are about to take the place of one of them."""
+        connections = self._parts.hub.connections(user)
+        return len(connections) - sum(isinstance(each, Peer) and self._is_successor(each) for each in connections)
+
+    def _is_successor(self, peer: Peer) -> bool:
+        return peer.instead_of is not None and self._successors.get(peer.instead_of) is peer
 
     # ---- people
 

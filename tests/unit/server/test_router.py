@@ -179,6 +179,20 @@ async def test_many_at_once_that_take_over_one_session_are_one_more(board: Switc
     assert (len(board.hub), crowd[-1].line.closed, board.router._successors) == (3, None, {})
 
 
+async def test_all_connections_of_a_user_may_be_taken_over_at_once(board: Switchboard) -> None:
+    """As when their node is stopped; one more that replaces none is still one too many."""
+    old = [await board.enter("alice") for _ in range(3)]
+    new = [board.connect() for _ in old]
+    for each, before in zip(new, old, strict=True):
+        each.send(type="hello", id=1, token=board.token("alice"), session=before.peer.session)
+    late = board.connect()
+    late.send(type="hello", id=1, token=board.token("alice"))
+    await board.settle()
+    assert late.line.closed == (CloseCode.TOO_MANY_CONNECTIONS, "this user has too many connections")
+    assert [each.line.closed for each in new] == [None] * 3
+    assert (len(board.hub), board.router._successors) == (3, {})
+
+
 async def test_a_token_is_refreshed_by_its_user_only(board: Switchboard) -> None:
     client = await board.enter("alice")
     (answer,) = await client.ask(type="auth.refresh", id=1, token=board.token("alice", 7_200))
