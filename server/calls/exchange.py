@@ -150,7 +150,6 @@ class Exchange:
             self._offer(peer, withheld.pop(peer))
 
     def _offer(self, peer: Peer, calls: frozenset[CallId]) -> None:
-
         def found(rows: Sequence[tuple[CallRow, ...]] | Refused) -> None:
             if not isinstance(rows, Refused):
                 self._updates.greet(peer, [row for row in rows[0] if row.call in calls])

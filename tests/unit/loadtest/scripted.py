@@ -1,14 +1,16 @@
 """A server that says what a test tells it to: the WebSocket is that of `websockets`, the words are the test's."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
 from websockets.asyncio.server import ServerConnection, serve
 
+from protocol.close_codes import CloseCode
 from protocol.codec import decode
 from protocol.from_client import ClientMessage, Hello
-from protocol.from_server import Limits, MatchSummary, ServerMessage, Timers, Welcome
+from protocol.from_server import GoingAway, Limits, MatchSummary, ServerMessage, Timers, Welcome
 from protocol.ids import RequestId, SessionId, UserId
 
 TIMERS = Timers(
@@ -66,6 +68,44 @@ def welcome(request_id: RequestId, *matches: MatchSummary) -> Welcome:
 
 
 Script = Callable[[Talk], Awaitable[None]]
+
+
+async def stay(talk: Talk) -> None:
+    """Say nothing until the client leaves."""
+    await talk.connection.wait_closed()
+
+
+class EarlyTakeover:
+    """Scripts of a client that is sent away: the old connection is closed for the new one before that is welcomed."""
+
+    def __init__(self) -> None:
+        self._said_hello, self._kicked = asyncio.Event(), asyncio.Event()
+
+    async def old(self, talk: Talk) -> None:
+        """Send it away, and close the connection as soon as the hello is said elsewhere."""
+        await talk.greet()
+        await talk.say(GoingAway(0))
+        await self._said_hello.wait()
+        await talk.connection.close(CloseCode.REPLACED)
+        self._kicked.set()
+
+    async def new(self, talk: Talk) -> None:
+        """Welcome it after that."""
+        hello = await self._hear_hello(talk)
+        await talk.welcome(hello)
+        await stay(talk)
+
+    async def falls(self, talk: Talk) -> None:
+        """Fall after that, without a welcome."""
+        await self._hear_hello(talk)
+        talk.connection.transport.abort()
+
+    async def _hear_hello(self, talk: Talk) -> Hello:
+        hello = await talk.hear()
+        assert isinstance(hello, Hello)
+        self._said_hello.set()
+        await self._kicked.wait()
+        return hello
 
 
 @asynccontextmanager

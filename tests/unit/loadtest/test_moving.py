@@ -15,7 +15,7 @@ from protocol.errors import ErrorCode
 from protocol.from_client import Body, ClientState, ClientStateSet, Hello, MessageSend
 from protocol.from_server import Error, GoingAway, MatchSummary, Member, Message, Sent
 from protocol.ids import ClientId, MatchId, Micros, Ordinal, Seq, UserId
-from tests.unit.loadtest.scripted import Script, Talk, scripted
+from tests.unit.loadtest.scripted import EarlyTakeover, Script, Talk, scripted, stay
 
 M, ANN, BOB = MatchId("m"), UserId("ann"), UserId("bob")
 SUMMARY = MatchSummary(M, (Member(ANN, Seq(0), Seq(0)), Member(BOB, Seq(0), Seq(0))), Seq(2), Micros(20), 0, None)
@@ -43,10 +43,6 @@ async def until(holds: Callable[[], bool]) -> None:
     """Wait for what no event tells."""
     while not holds():  # noqa: ASYNC110 - the device has no event for those who look into it
         await asyncio.sleep(0.001)
-
-
-async def stay(talk: Talk) -> None:
-    await talk.connection.wait_closed()
 
 
 def counted(device: Device) -> dict[str, int]:
@@ -150,24 +146,8 @@ async def test_with_nowhere_to_go_it_stays_until_it_is_closed() -> None:
 
 async def test_room_that_is_made_before_the_welcome_is_no_loss() -> None:
     """The old connection may be closed sooner than the new one is welcomed: its user was there all the time."""
-    said_hello, kicked = asyncio.Event(), asyncio.Event()
-
-    async def first(talk: Talk) -> None:
-        await talk.greet()
-        await talk.say(GoingAway(0))
-        await said_hello.wait()
-        await talk.connection.close(CloseCode.REPLACED)
-        kicked.set()
-
-    async def second(talk: Talk) -> None:
-        hello = await talk.hear()
-        assert isinstance(hello, Hello)
-        said_hello.set()
-        await kicked.wait()
-        await talk.welcome(hello)
-        await stay(talk)
-
-    async with device_at(first, second) as device:
+    takeover = EarlyTakeover()
+    async with device_at(takeover.old, takeover.new) as device:
         came_us = device.user.changed_us
         await until(lambda: "moved elsewhere" in counted(device))
         assert (device.is_ready, device.user.connected, device.user.changed_us) == (True, 1, came_us)
@@ -177,26 +157,13 @@ async def test_room_that_is_made_before_the_welcome_is_no_loss() -> None:
 
 async def test_it_comes_back_when_the_way_out_falls_after_it_took_over() -> None:
     """4500 on the old connection does not tell it to stay away then."""
-    said_hello, kicked = asyncio.Event(), asyncio.Event()
-
-    async def first(talk: Talk) -> None:
-        await talk.greet()
-        await talk.say(GoingAway(0))
-        await said_hello.wait()
-        await talk.connection.close(CloseCode.REPLACED)
-        kicked.set()
-
-    async def falls_before_its_welcome(talk: Talk) -> None:
-        await talk.hear()
-        said_hello.set()
-        await kicked.wait()
-        talk.connection.transport.abort()
+    takeover = EarlyTakeover()
 
     async def last(talk: Talk) -> None:
         await talk.greet()
         await stay(talk)
 
-    async with device_at(first, falls_before_its_welcome, last) as device:
+    async with device_at(takeover.old, takeover.falls, last) as device:
         await until(lambda: device.connects == 3 and device.is_ready)
         assert (device.user.connected, counted(device)["closed with 4500"]) == (1, 1)
         assert not {"gave up", "moved elsewhere"} & set(counted(device))

@@ -29,7 +29,7 @@ from protocol.from_server import (
 )
 from protocol.ids import ClientId, MatchId, Micros, Ordinal, Seq, UserId
 from protocol.limits import SYNC_DELAY_MS
-from tests.unit.loadtest.scripted import Script, Talk, scripted
+from tests.unit.loadtest.scripted import EarlyTakeover, Script, Talk, scripted, stay
 
 M = MatchId("m")
 ALICE, BOB = UserId("alice"), UserId("bob")
@@ -54,10 +54,6 @@ async def answer_sync(talk: Talk, *seqs: int, complete: bool = True, reset: bool
     page = SyncedMatch(messages(*seqs), complete, reset, left)
     await talk.say(Synced(request.id, {M: page}, ()))
     return request
-
-
-async def stay(talk: Talk) -> None:
-    await talk.connection.wait_closed()
 
 
 @asynccontextmanager
@@ -345,27 +341,14 @@ async def test_with_nowhere_to_go_it_stays_and_tries_again() -> None:
 
 async def test_it_comes_back_when_the_way_out_falls_after_it_took_over() -> None:
     """4500 on the old connection is nobody else's doing then: no device is where the session went."""
-    said_hello, kicked = asyncio.Event(), asyncio.Event()
-
-    async def first(talk: Talk) -> None:
-        await talk.greet()
-        await talk.say(GoingAway(0))
-        await said_hello.wait()
-        await talk.connection.close(CloseCode.REPLACED)
-        kicked.set()
-
-    async def falls_before_its_welcome(talk: Talk) -> None:
-        await talk.hear()
-        said_hello.set()
-        await kicked.wait()
-        talk.connection.transport.abort()
+    takeover = EarlyTakeover()
 
     async def last(talk: Talk) -> None:
         hello = await talk.greet()
         assert hello.session == "s1"
         await stay(talk)
 
-    async with resuming(first, falls_before_its_welcome, last) as client:
+    async with resuming(takeover.old, takeover.falls, last) as client:
         await client.until(lambda: client.is_ready and client.log.connections == 3)
     assert client.log.close_codes == [CloseCode.NORMAL]
 
