@@ -35,8 +35,8 @@ class Job(Struct):
     """An event under way. `call` or `match` says of what; `user` is whose event it is, if anybody's.
 
     `before` are events that were answered already and wait to be written: those that `take` has when the event is decided.
-    Who was not told of them then, because they took their seat meanwhile, on this node or
-    another, is told when they are written.
+    Who was not told of them then, because they took their seat meanwhile, on this node or another, is told when they are
+    written.
     """
 
     event: Event | None

@@ -54,7 +54,7 @@ class Person(Struct, frozen=True):
 
     @property
     def blocks(self) -> tuple[frozenset[UserId], frozenset[UserId]]:
-        """By whom and of whom: what this user sees of others hangs on both."""
+        """Whom this user has blocked, and who has blocked them: what they see of others hangs on both."""
         return self.blocked, self.blocked_by
 
     def with_block(self, other: UserId, *, is_on: bool) -> "Person":
