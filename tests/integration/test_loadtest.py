@@ -97,19 +97,19 @@ async def test_what_nobody_sent_and_nobody_stored_is_found(server: PrivateServer
 
 
 async def test_a_ring_without_end_is_found() -> None:
-    """The user's other device has answered, and nobody tells this one."""
+    """A call rings for less time than most people take to answer, and nobody tells their devices that it has rung out."""
     calls = scenario("calls")
     people = structs.replace(calls.people, devices=2.0, watch=False)
     promises = structs.replace(PATIENT, ring_grace_s=0.2)
     ringing = structs.replace(calls, people=people, life=Life(calls_per_min=30, call_s=0.5), promises=promises)
-    with unlimited_server(None, CALL_RING_S="2") as server:
+    with unlimited_server(None, CALL_RING_S="0.2") as server:
         async with faulty_relay(server.port, "ring", one_in=1) as relay:
             result = await conduct(plan(relay.port, ringing, users=8, duration_s=2.5, rate_per_s=1.0))
     found = result.broken
-    assert found.pop("rings without end") > 0, judged(result)
+    assert relay.planted > 0
+    assert found.pop("rings without end", 0) > relay.planted / 4, judged(result)
     found.pop("devices left ringing or in a call in the end", 0)
     assert not found, judged(result)
-    assert relay.planted > 0
 
 
 async def test_nothing_is_found_where_nothing_was_planted(server: PrivateServer) -> None:
