@@ -1,6 +1,8 @@
 """What the PostgreSQL store answers when backends, locks, answers or the whole server go missing, and that it recovers."""
 
 import asyncio
+import os
+import signal
 from itertools import count
 
 import asyncpg
@@ -10,6 +12,7 @@ from server.adapters.guard import Guard
 from server.adapters.postgres.address import read_address
 from server.adapters.postgres.connections import Connections, Connector, Timeouts
 from server.adapters.postgres.errors import ERRORS
+from server.adapters.postgres.statements import read
 from server.adapters.postgres.store import PostgresStore
 from server.core.breaker import BreakerState
 from server.core.log import Append, Appended, MatchState, Refused
@@ -193,6 +196,32 @@ async def test_a_read_whose_backend_is_terminated_is_read_again(clustered: Clust
         await clustered.admin.execute(TERMINATE, backend)
         await clustered.until_waiting()
     assert seqs((await reading).entries) == [1]
+
+
+async def test_what_may_be_run_twice_is_where_the_connection_was_gone(clustered: Clustered) -> None:
+    """As the look that /readyz takes: nobody is told of a fault that a new connection does not have."""
+    for _ in range(5):
+        await clustered.store.check()
+        await clustered.admin.execute(TERMINATE_ALL)
+        await clustered.store.check()
+
+
+async def test_one_lost_connection_casts_doubt_on_those_that_wait(clustered: Clustered) -> None:
+    """Their backends are told to go as well, and one of them takes its time."""
+    guard = Guard("store", FakeClock().now)
+    pool = Connections(Connector(read_address(clustered.url), Timeouts(answer_s=2.0), is_pooled=False), 2, guard)
+    both = await asyncio.gather(*(read(pool, "SELECT pg_backend_pid(), pg_sleep(0.2)") for _ in range(2)))
+    ((last,),) = await read(pool, "SELECT pg_backend_pid()")
+    (frozen,) = {pid for ((pid, _),) in both} - {last}
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        await clustered.admin.execute(TERMINATE, last)
+        await clustered.admin.execute(TERMINATE, frozen)
+        ((new,),) = await read(pool, "SELECT pg_backend_pid()")
+        assert new not in {last, frozen}
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+        await pool.close()
 
 
 async def test_a_read_that_takes_too_long_is_refused(clustered: Clustered) -> None:

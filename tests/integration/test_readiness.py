@@ -61,12 +61,12 @@ async def checks(api: Api) -> dict[str, str]:
     return wrong
 
 
-async def until_wrong(api: Api, what: str) -> str:
-    """Wait until it is said that `what` is wrong, and return how."""
+async def until_wrong(api: Api, what: str, how: str = "") -> str:
+    """Wait until it is said that `what` is wrong, in words with `how` among them; return them."""
     async with asyncio.timeout(WITHIN_S):
-        while what not in (wrong := await checks(api)):  # noqa: ASYNC110 - another process's state has no event
+        while how not in (said := (await checks(api)).get(what, "ok")) or said == "ok":  # noqa: ASYNC110 - another process's state has no event
             await asyncio.sleep(0.05)
-    return wrong[what]
+    return said
 
 
 async def until_ready(api: Api) -> None:
@@ -80,8 +80,10 @@ async def without_database(cluster: Cluster) -> AsyncIterator[None]:
     """Let nobody in, and throw out who is in."""
     await cluster.postgres.run(f"ALTER DATABASE {cluster.database} ALLOW_CONNECTIONS false")
     await cluster.cut_database()
-    yield
-    await cluster.postgres.run(f"ALTER DATABASE {cluster.database} ALLOW_CONNECTIONS true")
+    try:
+        yield
+    finally:
+        await cluster.postgres.run(f"ALTER DATABASE {cluster.database} ALLOW_CONNECTIONS true")
 
 
 @asynccontextmanager
@@ -89,9 +91,11 @@ async def without_writes(cluster: Cluster) -> AsyncIterator[None]:
     """Let the database be read only, as one that was demoted is."""
     await cluster.postgres.run(f"ALTER DATABASE {cluster.database} SET default_transaction_read_only = on")
     await cluster.cut_database()
-    yield
-    await cluster.postgres.run(f"ALTER DATABASE {cluster.database} RESET default_transaction_read_only")
-    await cluster.cut_database()
+    try:
+        yield
+    finally:
+        await cluster.postgres.run(f"ALTER DATABASE {cluster.database} RESET default_transaction_read_only")
+        await cluster.cut_database()
 
 
 async def test_the_numbers_tell_of_the_work(people: People) -> None:
@@ -161,7 +165,7 @@ async def test_a_database_that_only_reads_is_said_to_take_nothing(people: People
     alice, _, match = await people.pair()
     await alice.send(match, "before", "c1")
     async with without_writes(cluster):
-        assert "read-only" in await until_wrong(people.api, "store")
+        await until_wrong(people.api, "store", "read-only")
         assert (await refused(alice.send(match, "meanwhile", "c2"))).stored == "no"
         assert len((await alice.history(match)).messages) == 2
         assert (await numbers(people.api))['breaker_state{dependency="store"}'] == 0

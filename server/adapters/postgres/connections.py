@@ -1,7 +1,8 @@
 """Connections to one database: a bounded number, made when first needed, dropped when in doubt.
 
 Guarantees: a statement that failed in a way that may have left its connection out of step never shares it with the next
-one; behind a pooler in transaction mode every statement has a transaction of its own, without prepared statements, so
+one, and once a connection was lost those that wait are not trusted either: what ended it ends them, sooner or later, so the
+next statement finds a new one; behind a pooler in transaction mode every statement has a transaction of its own, without prepared statements, so
 that it does not matter which backend serves it. `close` waits for what is under way. While the guard says that nobody
 answers there, nothing is sent and nobody waits.
 
@@ -162,6 +163,7 @@ class Connections:
                 connection = self._idle.pop()
                 if not connection.is_closed():  # the server may have gone since
                     return connection
+                self._drop_idle()
             return await self._open()
         except BaseException:
             self._guard.gave_up()
@@ -204,11 +206,21 @@ class Connections:
 
     def _return_after(self, connection: Connection, error: BaseException) -> None:
         if ends_connection(error) or connection.is_closed():
-            with suppress(*LOST):
-                connection.terminate()
+            _drop(connection)
+            if isinstance(error, ERRORS):  # not where only the caller gave up
+                self._drop_idle()
             self._free.release()
         else:
             self._give_back(connection)
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            _drop(self._idle.pop())
+
+
+def _drop(connection: Connection) -> None:
+    with suppress(*LOST):
+        connection.terminate()
 
 
 def _ms(seconds: float) -> str:

@@ -24,7 +24,7 @@ async def read(connections: Connections, statement: str, *arguments: object) -> 
     try:
         return await connections.fetch(statement, *arguments)
     except ERRORS as error:
-        if not ends_connection(error) or isinstance(error, TimeoutError):
+        if not _was_gone(error):
             raise unavailable(error) from error
     try:
         return await connections.fetch(statement, *arguments)
@@ -33,11 +33,18 @@ async def read(connections: Connections, statement: str, *arguments: object) -> 
 
 
 async def repeatable(connections: Connections, statement: str, *arguments: object) -> Rows:
-    """Run a statement that may be run twice; raise `StoreUnavailable`, which says that it perhaps was run once."""
+    """Run a statement that may be run twice, and is where the connection was gone; `StoreUnavailable` says that it perhaps was."""
+    try:
+        return await connections.fetch(statement, *arguments)
+    except ERRORS as error:
+        if not _was_gone(error):
+            raise unavailable(error, maybe_stored=True) from error
     try:
         return await connections.fetch(statement, *arguments)
     except ERRORS as error:
         raise unavailable(error, maybe_stored=True) from error
+    except StoreUnavailable as error:
+        raise StoreUnavailable(error.reason, maybe_stored=True, retry_after_ms=error.retry_after_ms) from error
 
 
 async def write(connections: Connections, statement: str, *arguments: object) -> Rows:
@@ -64,6 +71,11 @@ async def _mend(connections: Connections, error: Exception, *, is_last: bool) ->
             await write(connections, PARTITIONS, at, 0)
         case verdict:
             raise unavailable(error, maybe_stored=verdict is Verdict.PERHAPS) from error
+
+
+def _was_gone(error: Exception) -> bool:
+    """Tell whether another connection may do better; a server that gives no answer is not waited for twice."""
+    return ends_connection(error) and not isinstance(error, TimeoutError)
 
 
 def time_without_partition(error: Exception) -> Micros | None:
