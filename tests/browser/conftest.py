@@ -73,7 +73,10 @@ async def profiles_of(browser: Browser) -> AsyncIterator[NewProfile]:
 
 @asynccontextmanager
 async def people_of(new_profile: NewProfile, server: str) -> AsyncIterator[NewPerson]:
-    """Bring people in until the block ends, on `server` unless told otherwise."""
+    """Bring people in until the block ends, on `server` unless told otherwise.
+
+    They leave before their server does: one that is stopped waits for pages, which would first find another node.
+    """
     people: list[Person] = []
 
     async def make(name: str, profile: BrowserContext | None = None, url: str | None = None) -> Person:
@@ -86,6 +89,8 @@ async def people_of(new_profile: NewProfile, server: str) -> AsyncIterator[NewPe
 
     yield make
     assert {person.name: person.complaints for person in people if person.complaints} == {}
+    for person in people:
+        await person.page.context.close()
 
 
 def callers_of(new_person: NewPerson, new_profile: NewProfile) -> NewCaller:
