@@ -248,7 +248,10 @@ def _length(span: Span) -> float:
 
 
 def delays(stays: Sequence[Stay], views: Sequence[View]) -> dict[Loss | None, list[float]]:
-    """Return how long after each loss the user was shown as gone (None: after each coming, as here), in every view that could tell."""
+    """Return how long after each loss the user was shown as gone (None: after each coming, as here), in every view that could tell.
+
+    One that was blind when it happened, or when it was shown, could not.
+    """
     found: dict[Loss | None, list[float]] = defaultdict(list)
     for view in views:
         for stay in stays:
@@ -258,6 +261,8 @@ def delays(stays: Sequence[Stay], views: Sequence[View]) -> dict[Loss | None, li
             for loss, at_s, status in ((None, stay.came_s, "here"), (stay.loss, stay.gone_s, "gone")):
                 took_s = _took(timeline, at_s, status)
                 if took_s is None or at_s <= view.began_s:
+                    continue
+                if any(from_s <= moment_s < to_s for from_s, to_s in view.blind for moment_s in (at_s, at_s + took_s)):
                     continue
                 if not any(_counts(other, at_s, at_s + took_s) for other in others):
                     found[loss].append(took_s)

@@ -104,6 +104,10 @@ def test_what_it_took() -> None:
     assert [round(took_s, 6) for took_s in took[None]] == [0.2, 0.1]
     assert [round(took_s, 6) for took_s in took[Loss.GOODBYE]] == [0.3, 0.1]
     assert not took[Loss.CLOSE]
+    told.blind += [(20.1, 20.2), (40.05, 45.0)]
+    took = delays(stays, [told])
+    assert [round(took_s, 6) for took_s in took[None]] == [0.2]
+    assert [round(took_s, 6) for took_s in took[Loss.GOODBYE]] == [0.3, 0.1]
 
 
 def test_news_that_are_older_than_what_was_told() -> None:
