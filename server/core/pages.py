@@ -77,10 +77,14 @@ class Budget:
 
 
 def cut_page(entries: Iterable[Entry], limit: int, budget: Budget) -> EntryPage:
-    """Take from `entries`, as far as they need be read, what fits `limit` and `budget`."""
+    """Take from `entries`, as far as they need be read, what fits `limit` and `budget`.
+
+    The entry that is one too many costs as well: a database that was given the same budget has read it, and must not run
+    out of budget before we do, or what it left out of the next page would be taken for its end.
+    """
     page: list[Entry] = []
     for entry in entries:
-        if len(page) >= limit or not budget.take(entry):
+        if not budget.take(entry) or len(page) >= limit:
             return EntryPage(tuple(page), complete=False)
         page.append(entry)
     return EntryPage(tuple(page), complete=True)

@@ -225,6 +225,20 @@ async def test_asking_again_ends_however_small_the_budget(world: World) -> None:
     assert found == [(name, seq) for name in names for seq in (1, 2, 3, 4)]
 
 
+@pytest.mark.parametrize("limit", [1, 3, 5, 7])
+async def test_wherever_limit_and_budget_cut_nothing_is_left_out(world: World, limit: int) -> None:
+    """Both at once, over matches whose entries differ in size: what is called complete is."""
+    names = {"a": "x" * 700, "b": "", "c": "y" * 150}
+    for name, text in names.items():
+        await world.make(ALICE, BOB, match=name)
+        await world.fill(6, match=name, text=text)
+    for budget_bytes in range(100, 12_000, 110):
+        result = await world.sync(ALICE, dict.fromkeys(names, (0, 0)), entries=limit, budget_bytes=budget_bytes)
+        for name, synced in result.matches.items():
+            assert seqs(synced.entries) == [*range(1, len(synced.entries) + 1)]
+            assert synced.complete is (len(synced.entries) == 7), (name, budget_bytes)
+
+
 async def test_an_up_to_date_match_is_complete_when_the_budget_is_gone(world: World) -> None:
     await world.make(ALICE, BOB, match="a")
     await world.make(ALICE, BOB, match="b")
