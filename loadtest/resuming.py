@@ -90,6 +90,8 @@ class ResumingClient:
         # The present one's number among all, and for each what tells that it is to be left.
         self._number = 0
         self._going: WeakKeyDictionary[Client, asyncio.Future[None]] = WeakKeyDictionary()
+        # What came right behind a welcome that is not taken yet.
+        self._held: WeakKeyDictionary[Client, list[Push]] = WeakKeyDictionary()
         self._session: SessionId | None = None
         self._ready = False
         self._stopping = False
@@ -196,6 +198,7 @@ class ResumingClient:
 
     async def _arrive(self, client: Client) -> None:
         """Connect, say hello, and go on with `client` from the welcome on; a failure leaves all as it was."""
+        held = self._held[client] = []
         async with asyncio.timeout(self._hello_within_s):
             await client.open(self._identity.url)
             self.log.connections += 1
@@ -203,6 +206,9 @@ class ResumingClient:
             welcome = await client.hello(cursors, device=self._identity.device, session=self._session)
         self._client, self._number = client, number
         self._welcome(welcome)
+        del self._held[client]
+        for push in held:
+            self._push(client, push)
         if self._stopping:
             await client.close()
 
@@ -313,6 +319,9 @@ class ResumingClient:
     # ---- receiving
 
     def _push(self, client: Client, push: Push) -> None:
+        if client in self._held:
+            self._held[client].append(push)
+            return
         match push:
             case Message() | MembersChanged() | Skip():
                 if self._chance() >= self.losing:

@@ -10,7 +10,7 @@ from loadtest.resuming import BEFORE_ALL, HELLO_WITHIN_S, Identity, ResumingClie
 from protocol.close_codes import CloseCode
 from protocol.codec import encode_body
 from protocol.errors import ErrorCode
-from protocol.from_client import Body, MessageSend, Sync
+from protocol.from_client import Body, Hello, MessageSend, Sync
 from protocol.from_server import (
     Entry,
     Error,
@@ -29,7 +29,7 @@ from protocol.from_server import (
 )
 from protocol.ids import ClientId, MatchId, Micros, Ordinal, Seq, UserId
 from protocol.limits import SYNC_DELAY_MS
-from tests.unit.loadtest.scripted import EarlyTakeover, Script, Talk, scripted, stay
+from tests.unit.loadtest.scripted import EarlyTakeover, Script, Talk, scripted, stay, welcome
 
 M = MatchId("m")
 ALICE, BOB = UserId("alice"), UserId("bob")
@@ -151,6 +151,27 @@ async def test_what_tells_of_more_is_asked_for(push: Gap | MatchMade) -> None:
         await answer_sync(talk, 3)
 
     async with resuming(after_sync(then, 1, 2)) as client:
+        await client.until_held(M, 3)
+
+
+async def test_what_comes_right_behind_the_welcome_counts() -> None:
+    """Both in one read: there is a connection to ask over."""
+
+    async def second(talk: Talk) -> None:
+        hello = await talk.hear()
+        assert isinstance(hello, Hello)
+        await talk.say(welcome(hello.id, SUMMARY), Gap(M))
+        await answer_sync(talk, 3)
+        await stay(talk)
+
+    async def first(talk: Talk) -> None:
+        await talk.greet(SUMMARY)
+        await answer_sync(talk, 1, 2)
+        await stay(talk)
+
+    async with resuming(first, second, patient=True) as client:
+        await client.until_held(M, 2)
+        client.cut()
         await client.until_held(M, 3)
 
 
