@@ -1,8 +1,8 @@
 """Connections to one database: a bounded number, made when first needed, dropped when in doubt.
 
 Guarantees: a statement that failed in a way that may have left its connection out of step never shares it with the next
-one, and once a connection was lost those that wait are not trusted either: what ended it ends them, sooner or later, so the
-next statement finds a new one; behind a pooler in transaction mode every statement has a transaction of its own, without prepared statements, so
+one; once a connection was lost those that wait are dropped, too, because what ended it ends them sooner or later;
+behind a pooler in transaction mode every statement has a transaction of its own, without prepared statements, so
 that it does not matter which backend serves it. `close` waits for what is under way. While the guard says that nobody
 answers there, nothing is sent and nobody waits.
 

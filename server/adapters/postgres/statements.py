@@ -21,30 +21,29 @@ class RowRefused(StoreUnavailable):
 
 async def read(connections: Connections, statement: str, *arguments: object) -> Rows:
     """Run a statement that changes nothing, once more where the connection was gone; raise `StoreUnavailable`."""
-    try:
-        return await connections.fetch(statement, *arguments)
-    except ERRORS as error:
-        if not _was_gone(error):
-            raise unavailable(error) from error
-    try:
-        return await connections.fetch(statement, *arguments)
-    except ERRORS as error:
-        raise unavailable(error) from error
+    return await _twice(connections, statement, arguments, maybe_stored=False)
 
 
 async def repeatable(connections: Connections, statement: str, *arguments: object) -> Rows:
-    """Run a statement that may be run twice, and is where the connection was gone; `StoreUnavailable` says that it perhaps was."""
+    """Run a statement that may be run twice, as `read` does; `StoreUnavailable` says that it perhaps was run."""
+    return await _twice(connections, statement, arguments, maybe_stored=True)
+
+
+async def _twice(
+    connections: Connections, statement: str, arguments: tuple[object, ...], *, maybe_stored: bool
+) -> Rows:
     try:
         return await connections.fetch(statement, *arguments)
     except ERRORS as error:
-        if not _was_gone(error):
-            raise unavailable(error, maybe_stored=True) from error
+        # Another connection may do better, but a server that gives no answer is not waited for twice.
+        if not ends_connection(error) or isinstance(error, TimeoutError):
+            raise unavailable(error, maybe_stored=maybe_stored) from error
     try:
         return await connections.fetch(statement, *arguments)
     except ERRORS as error:
-        raise unavailable(error, maybe_stored=True) from error
-    except StoreUnavailable as error:
-        raise StoreUnavailable(error.reason, maybe_stored=True, retry_after_ms=error.retry_after_ms) from error
+        raise unavailable(error, maybe_stored=maybe_stored) from error
+    except StoreUnavailable as error:  # not sent this time
+        raise StoreUnavailable(error.reason, maybe_stored=maybe_stored, retry_after_ms=error.retry_after_ms) from error
 
 
 async def write(connections: Connections, statement: str, *arguments: object) -> Rows:
@@ -71,11 +70,6 @@ async def _mend(connections: Connections, error: Exception, *, is_last: bool) ->
             await write(connections, PARTITIONS, at, 0)
         case verdict:
             raise unavailable(error, maybe_stored=verdict is Verdict.PERHAPS) from error
-
-
-def _was_gone(error: Exception) -> bool:
-    """Tell whether another connection may do better; a server that gives no answer is not waited for twice."""
-    return ends_connection(error) and not isinstance(error, TimeoutError)
 
 
 def time_without_partition(error: Exception) -> Micros | None:
