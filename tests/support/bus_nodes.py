@@ -123,8 +123,12 @@ class BusNode:
 
     async def register(self, *pairs: tuple[str, str]) -> None:
         """Register (user, session) pairs and wait until that holds for everybody."""
+        known = asyncio.Event()
         for user, session in pairs:
             self.come(user, session)
+        for user, session in pairs[-1:]:  # They go in order, some hundreds in a turn.
+            self.bus.when_registered(UserId(user), SessionId(session), known.set)
+            await known.wait()
         await self.settled()
 
     async def unregister(self, *pairs: tuple[str, str]) -> None:
